@@ -1,0 +1,149 @@
+//! Reads an HTTPRoute or a GRPCRoute. [`crate::decode`] calls it.
+
+use std::collections::BTreeSet;
+
+use gateway_api::apis::experimental::httproutes::HttpRouteParentRefs;
+use serde_json::Value;
+
+use super::Metadata;
+use super::part::{Faults, fields, items, port, read, type_of};
+use super::rule::{default_rule, rule, unreadable_rule};
+use crate::object::{ObjectKey, Problem};
+use crate::reference::ParentRef;
+use crate::route::{Route, RouteKind, Rule};
+
+/// The API's limits. A route that is beyond one works nevertheless; no API server would take it.
+const MAX_PARENTS: usize = 32;
+const MAX_RULES: usize = 16;
+const MAX_MATCHES: usize = 64;
+const MAX_MATCHES_IN_ALL: usize = 128;
+const MAX_FILTERS: usize = 16;
+const MAX_BACKENDS: usize = 16;
+
+/// Reads the route whose `spec` is given.
+pub(super) fn route(spec: &Value, kind: RouteKind, key: ObjectKey, metadata: Metadata) -> Route {
+    let mut faults = Faults::default();
+    // useDefaultGateways is known and says nothing about Services.
+    let known = ["parentRefs", "hostnames", "rules", "useDefaultGateways"];
+    let map = fields(spec, "spec", &known, &mut faults);
+    let field = |name: &str| map.and_then(|map| map.get(name));
+    let parents = parents(field("parentRefs"), &mut faults);
+    let hostnames = hostnames(field("hostnames"), &mut faults);
+    let rules = rules(field("rules"), kind);
+    check_limits(&parents, &rules, &mut faults);
+    check_names(&rules, &mut faults);
+    let mut problems = metadata.problems;
+    problems.extend(faults.into_problems(&key));
+    Route {
+        key,
+        kind,
+        created: metadata.created,
+        generation: metadata.generation,
+        parents,
+        hostnames,
+        rules,
+        problems,
+    }
+}
+
+/// What the author of a route should know: also why its rules are refused.
+pub(super) fn problems(route: &Route) -> Vec<Problem> {
+    let refusals = route.rules.iter().flat_map(|rule| &rule.refusals).map(|refusal| Problem {
+        object: Some(route.key.clone()),
+        field: refusal.field.clone(),
+        message: refusal.message.clone(),
+    });
+    route.problems.iter().cloned().chain(refusals).collect()
+}
+
+fn parents(value: Option<&Value>, faults: &mut Faults) -> Vec<ParentRef> {
+    let values = items(value, "spec.parentRefs", faults).unwrap_or_default().iter().enumerate();
+    values
+        .filter_map(|(index, value)| parent(value, &format!("spec.parentRefs[{index}]"), faults))
+        .collect()
+}
+
+fn parent(value: &Value, at: &str, faults: &mut Faults) -> Option<ParentRef> {
+    // The parentRefs of the two kinds of route have one schema.
+    let part: HttpRouteParentRefs = read(value, at, faults)?;
+    if part.name.is_empty() {
+        faults.unsupported(format!("{at}.name"), "must not be empty");
+        return None;
+    }
+    let port = match part.port {
+        // Without its port the reference would mean all ports: more than its author wrote.
+        Some(number) => Some(port(number, &format!("{at}.port"), faults)?),
+        None => None,
+    };
+    Some(ParentRef {
+        group: part.group,
+        kind: part.kind,
+        namespace: part.namespace,
+        name: part.name,
+        port,
+        section_name: part.section_name,
+    })
+}
+
+fn hostnames(value: Option<&Value>, faults: &mut Faults) -> Vec<String> {
+    let mut hostnames = Vec::new();
+    for (index, value) in
+        items(value, "spec.hostnames", faults).unwrap_or_default().iter().enumerate()
+    {
+        match value {
+            Value::String(hostname) => hostnames.push(hostname.clone()),
+            other => faults.unsupported(
+                format!("spec.hostnames[{index}]"),
+                format!("must be a string, not {}", type_of(other)),
+            ),
+        }
+    }
+    hostnames
+}
+
+fn rules(value: Option<&Value>, kind: RouteKind) -> Vec<Rule> {
+    let mut faults = Faults::default();
+    match items(value, "spec.rules", &mut faults) {
+        None => vec![unreadable_rule(kind, faults)],
+        // The API's default: one rule, which matches everything and has no backends.
+        Some([]) => vec![default_rule(kind)],
+        Some(values) => {
+            let values = values.iter().enumerate();
+            values
+                .map(|(index, value)| rule(value, &format!("spec.rules[{index}]"), kind))
+                .collect()
+        }
+    }
+}
+
+fn check_limits(parents: &[ParentRef], rules: &[Rule], faults: &mut Faults) {
+    let mut check = |field: String, count: usize, max: usize, what: &str| {
+        if count > max {
+            faults.unsupported(
+                field,
+                format!("has {count} {what}; the API allows {max}, so no API server takes it"),
+            );
+        }
+    };
+    check("spec.parentRefs".to_owned(), parents.len(), MAX_PARENTS, "parentRefs");
+    check("spec.rules".to_owned(), rules.len(), MAX_RULES, "rules");
+    for (index, rule) in rules.iter().enumerate() {
+        let at = format!("spec.rules[{index}]");
+        check(format!("{at}.matches"), rule.matches.len(), MAX_MATCHES, "matches");
+        check(format!("{at}.filters"), rule.filters.len(), MAX_FILTERS, "filters");
+        check(format!("{at}.backendRefs"), rule.backends.len(), MAX_BACKENDS, "backendRefs");
+    }
+    let matches = rules.iter().map(|rule| rule.matches.len()).sum();
+    check("spec.rules".to_owned(), matches, MAX_MATCHES_IN_ALL, "matches in all rules");
+}
+
+fn check_names(rules: &[Rule], faults: &mut Faults) {
+    let mut names = BTreeSet::new();
+    for (index, rule) in rules.iter().enumerate() {
+        // "This name MUST be unique within a Route if it is set."
+        if let Some(name) = rule.name.as_deref().filter(|name| !names.insert(*name)) {
+            let message = format!("{name:?} is the name of an earlier rule too; change one");
+            faults.unsupported(format!("spec.rules[{index}].name"), message);
+        }
+    }
+}

@@ -1,0 +1,113 @@
+//! Connections to endpoints: socket, options, HTTP handshake.
+
+use std::io;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use hyper::client::conn::{http1, http2};
+use hyper::rt::Executor;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use socket2::{SockRef, TcpKeepalive};
+use tokio::net::TcpStream;
+
+use crate::request::RequestBody;
+
+/// How connections to endpoints are made.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct ConnectSettings {
+    /// How long the TCP handshake may take.
+    pub(crate) timeout: Duration,
+}
+
+/// Data that is not acknowledged for so long ends the connection (RFC 5482), and so does a silent
+/// peer that does not answer keep-alive probes: what a half-open connection would otherwise hide.
+const USER_TIMEOUT: Duration = Duration::from_secs(30);
+const KEEPALIVE_IDLE: Duration = Duration::from_secs(15);
+const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(5);
+
+/// What one stream may have under way towards the proxy; a few MiB at most for a connection.
+const HTTP2_STREAM_WINDOW: u32 = 256 * 1024;
+const HTTP2_CONNECTION_WINDOW: u32 = 1024 * 1024;
+const HTTP2_MAX_HEADER_LIST: u32 = 64 * 1024;
+
+/// Opens a TCP connection to an endpoint.
+pub(crate) async fn tcp(addr: SocketAddr, settings: &ConnectSettings) -> io::Result<TcpStream> {
+    let connect = TcpStream::connect(addr);
+    let stream = tokio::time::timeout(settings.timeout, connect).await.map_err(|_elapsed| {
+        io::Error::new(
+            io::ErrorKind::TimedOut,
+            format!("no TCP handshake within {} ms", settings.timeout.as_millis()),
+        )
+    })??;
+    set_options(&stream)?;
+    Ok(stream)
+}
+
+/// The socket options of every connection, towards clients and towards endpoints.
+pub(crate) fn set_options(stream: &TcpStream) -> io::Result<()> {
+    stream.set_nodelay(true)?;
+    let socket = SockRef::from(stream);
+    socket.set_tcp_keepalive(
+        &TcpKeepalive::new()
+            .with_time(KEEPALIVE_IDLE)
+            .with_interval(KEEPALIVE_INTERVAL)
+            .with_retries(3),
+    )?;
+    socket.set_tcp_user_timeout(Some(USER_TIMEOUT))
+}
+
+/// Makes `stream` an HTTP/1.1 connection, driven by a task of this worker.
+pub(crate) async fn http1(stream: TcpStream) -> hyper::Result<http1::SendRequest<RequestBody>> {
+    let (sender, connection) = http1::Builder::new().handshake(TokioIo::new(stream)).await?;
+    tokio::task::spawn_local(async move {
+        if let Err(error) = connection.with_upgrades().await {
+            tracing::debug!(error = error_chain(&error), "connection to an endpoint ended");
+        }
+    });
+    Ok(sender)
+}
+
+/// Makes `stream` an HTTP/2 connection by prior knowledge, driven by a task of this worker.
+pub(crate) async fn http2(stream: TcpStream) -> hyper::Result<http2::SendRequest<RequestBody>> {
+    let (sender, connection) = http2::Builder::new(LocalExecutor)
+        .timer(TokioTimer::new())
+        .initial_stream_window_size(HTTP2_STREAM_WINDOW)
+        .initial_connection_window_size(HTTP2_CONNECTION_WINDOW)
+        .max_header_list_size(HTTP2_MAX_HEADER_LIST)
+        .keep_alive_interval(KEEPALIVE_IDLE)
+        .keep_alive_timeout(KEEPALIVE_INTERVAL)
+        .handshake(TokioIo::new(stream))
+        .await?;
+    tokio::task::spawn_local(async move {
+        if let Err(error) = connection.await {
+            tracing::debug!(error = error_chain(&error), "connection to an endpoint ended");
+        }
+    });
+    Ok(sender)
+}
+
+/// Spawns hyper's HTTP/2 tasks on the worker that calls it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct LocalExecutor;
+
+impl<F> Executor<F> for LocalExecutor
+where
+    F: Future + 'static,
+    F::Output: 'static,
+{
+    fn execute(&self, future: F) {
+        tokio::task::spawn_local(future);
+    }
+}
+
+/// An error with its causes: hyper's own words alone seldom say what happened.
+pub(crate) fn error_chain(error: &(dyn std::error::Error + 'static)) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        text.push_str(": ");
+        text.push_str(&cause.to_string());
+        source = cause.source();
+    }
+    text
+}

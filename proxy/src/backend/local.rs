@@ -1,0 +1,240 @@
+//! One worker's side of a backend: its endpoints with their connections and load.
+
+use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use hyper::client::conn::{http1, http2};
+use tokio::net::TcpStream;
+use weft_gamma::endpoints::Endpoint;
+
+use super::balance::{Load, two_choices};
+use super::connect::{self, ConnectSettings};
+use super::pool::{Pool, PoolSettings};
+use super::{Backend, EndpointSet};
+use crate::request::RequestBody;
+
+/// A backend on one worker.
+#[derive(Debug)]
+pub(crate) struct LocalBackend {
+    shared: Arc<Backend>,
+    generation: Cell<Option<u64>>,
+    endpoints: RefCell<Vec<Rc<LocalEndpoint>>>,
+}
+
+/// An endpoint on one worker.
+#[derive(Debug)]
+pub(crate) struct LocalEndpoint {
+    pub(crate) endpoint: Endpoint,
+    load: Load,
+    http1: Pool,
+    /// Held while a connection is being made, so that requests that come together share it.
+    http2: tokio::sync::Mutex<Option<http2::SendRequest<RequestBody>>>,
+    /// It is no longer in any slice: what is in use is finished, nothing is kept.
+    retired: Cell<bool>,
+}
+
+/// A request's place at an endpoint: counts as in flight until dropped.
+#[derive(Debug)]
+pub(crate) struct Lease {
+    endpoint: Rc<LocalEndpoint>,
+}
+
+/// An HTTP/1 connection, and whether it has been used before: then its peer may be closing it just
+/// as the next request goes out.
+pub(crate) struct Http1 {
+    pub(crate) sender: http1::SendRequest<RequestBody>,
+    pub(crate) reused: bool,
+}
+
+impl LocalBackend {
+    pub(crate) fn new(shared: Arc<Backend>) -> Self {
+        let backend =
+            Self { shared, generation: Cell::new(None), endpoints: RefCell::new(Vec::new()) };
+        backend.refresh();
+        backend
+    }
+
+    pub(crate) fn is(&self, shared: &Arc<Backend>) -> bool {
+        Arc::ptr_eq(&self.shared, shared)
+    }
+
+    pub(crate) fn is_retired(&self) -> bool {
+        self.shared.is_retired()
+    }
+
+    /// Takes over the endpoints that the control thread last published. Those that stay keep their
+    /// connections and load; the idle connections of those that go are closed.
+    pub(crate) fn refresh(&self) {
+        let current = self.shared.endpoints();
+        if self.generation.get() == Some(current.generation) {
+            return;
+        }
+        self.replace(&current);
+        self.generation.set(Some(current.generation));
+    }
+
+    fn replace(&self, current: &EndpointSet) {
+        let now = Instant::now();
+        let mut endpoints = self.endpoints.borrow_mut();
+        let mut known: HashMap<Endpoint, Rc<LocalEndpoint>> =
+            endpoints.drain(..).map(|local| (local.endpoint.clone(), local)).collect();
+        endpoints.extend(current.endpoints.iter().map(|endpoint| {
+            known.remove(endpoint).unwrap_or_else(|| Rc::new(LocalEndpoint::new(endpoint, now)))
+        }));
+        for gone in known.values() {
+            gone.retire();
+        }
+    }
+
+    /// Chooses an endpoint for a request, other than those in `tried`; one of these again where
+    /// there is no other. None when there are no endpoints.
+    pub(crate) fn pick(&self, tried: &[Rc<LocalEndpoint>]) -> Option<Lease> {
+        self.refresh();
+        let endpoints = self.endpoints.borrow();
+        let now = Instant::now();
+        let cost = |index: usize| endpoints[index].load.cost(now);
+        let was_tried = |index: usize| tried.iter().any(|t| Rc::ptr_eq(t, &endpoints[index]));
+        let healthy = |index: usize| !endpoints[index].load.is_ejected(now);
+        two_choices(endpoints.len(), |index| healthy(index) && !was_tried(index), cost)
+            .or_else(|| two_choices(endpoints.len(), |index| !was_tried(index), cost))
+            .or_else(|| two_choices(endpoints.len(), |_| true, cost))
+            .map(|index| Lease::new(endpoints[index].clone()))
+    }
+
+    /// Notes that `endpoint` gave no connection, or none that held until the response head, and
+    /// ejects it when it is not the first time; never more than half of the endpoints.
+    pub(crate) fn failed(&self, endpoint: &LocalEndpoint) {
+        if !endpoint.load.failed() {
+            return;
+        }
+        let now = Instant::now();
+        let endpoints = self.endpoints.borrow();
+        let ejected = endpoints.iter().filter(|other| other.load.is_ejected(now)).count();
+        if (ejected + 1) * 2 <= endpoints.len() && !endpoint.load.is_ejected(now) {
+            let length = endpoint.load.eject(now);
+            tracing::info!(
+                backend = %self.shared.name,
+                endpoint = %endpoint.endpoint.addr,
+                seconds = length.as_secs(),
+                "endpoint ejected: it refuses connections or breaks them",
+            );
+        }
+    }
+
+    pub(crate) fn sweep(&self, now: Instant, settings: &PoolSettings) {
+        for endpoint in self.endpoints.borrow().iter() {
+            endpoint.http1.sweep(now, settings);
+        }
+    }
+}
+
+impl Drop for LocalBackend {
+    fn drop(&mut self) {
+        for endpoint in self.endpoints.borrow().iter() {
+            endpoint.retire();
+        }
+    }
+}
+
+impl LocalEndpoint {
+    fn new(endpoint: &Endpoint, now: Instant) -> Self {
+        Self {
+            endpoint: endpoint.clone(),
+            load: Load::new(now),
+            http1: Pool::default(),
+            http2: tokio::sync::Mutex::new(None),
+            retired: Cell::new(false),
+        }
+    }
+
+    /// Closes what is idle. An HTTP/2 connection closes when its last stream has ended.
+    fn retire(&self) {
+        self.retired.set(true);
+        self.http1.clear();
+        if let Ok(mut http2) = self.http2.try_lock() {
+            *http2 = None;
+        }
+    }
+}
+
+impl Lease {
+    fn new(endpoint: Rc<LocalEndpoint>) -> Self {
+        endpoint.load.begin();
+        Self { endpoint }
+    }
+
+    pub(crate) fn endpoint(&self) -> &Rc<LocalEndpoint> {
+        &self.endpoint
+    }
+
+    /// A TCP connection of its own, for traffic that is not HTTP.
+    pub(crate) async fn tcp(&self, settings: &ConnectSettings) -> std::io::Result<TcpStream> {
+        connect::tcp(self.endpoint.endpoint.addr, settings).await
+    }
+
+    /// An idle connection where there is one, unless `fresh` asks for a new one.
+    pub(crate) async fn http1(
+        &self,
+        fresh: bool,
+        settings: &ConnectSettings,
+    ) -> Result<Http1, ConnectError> {
+        if !fresh && let Some(sender) = self.endpoint.http1.take() {
+            return Ok(Http1 { sender, reused: true });
+        }
+        let stream = self.tcp(settings).await?;
+        Ok(Http1 { sender: connect::http1(stream).await?, reused: false })
+    }
+
+    /// The worker's HTTP/2 connection to the endpoint; all requests share it.
+    pub(crate) async fn http2(
+        &self,
+        settings: &ConnectSettings,
+    ) -> Result<http2::SendRequest<RequestBody>, ConnectError> {
+        let mut slot = self.endpoint.http2.lock().await;
+        if let Some(sender) = slot.as_ref()
+            && !sender.is_closed()
+        {
+            return Ok(sender.clone());
+        }
+        let stream = self.tcp(settings).await?;
+        let sender = connect::http2(stream).await?;
+        if !self.endpoint.retired.get() {
+            *slot = Some(sender.clone());
+        }
+        Ok(sender)
+    }
+
+    /// Notes the time to a response head.
+    pub(crate) fn succeeded(&self, took: Duration) {
+        self.endpoint.load.succeeded(Instant::now(), took);
+    }
+
+    /// Gives a connection back whose response was read to its end.
+    pub(crate) fn give_back(
+        &self,
+        sender: http1::SendRequest<RequestBody>,
+        settings: &PoolSettings,
+    ) {
+        if !self.endpoint.retired.get() {
+            self.endpoint.http1.put(sender, settings);
+        }
+    }
+}
+
+impl Drop for Lease {
+    fn drop(&mut self) {
+        self.endpoint.load.end();
+    }
+}
+
+/// Why there is no connection to an endpoint.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ConnectError {
+    #[error("{0}")]
+    Tcp(#[from] std::io::Error),
+    #[error("{0}")]
+    Http(#[from] hyper::Error),
+}

@@ -1,0 +1,117 @@
+//! Backends: a Service's port as a place that requests go to.
+//!
+//! What all workers share of a backend is its name and its current endpoints ([`Backend`]). What a
+//! worker needs to send requests there, connections and load figures, is its own ([`local`]), so
+//! that no lock and no other thread is on a request's path.
+
+mod balance;
+mod connect;
+pub(crate) mod local;
+mod pool;
+#[cfg(test)]
+mod tests;
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use arc_swap::ArcSwap;
+use weft_gamma::endpoints::Endpoint;
+use weft_gamma::object::NamespacedName;
+
+pub(crate) use connect::{ConnectSettings, LocalExecutor, error_chain, set_options};
+pub(crate) use pool::PoolSettings;
+
+/// A port of a Service, with the endpoints behind it.
+#[derive(Debug)]
+pub struct Backend {
+    /// A small number, unique among the backends that are in use: the index of a worker's slot.
+    pub id: usize,
+    pub name: BackendName,
+    endpoints: ArcSwap<EndpointSet>,
+    /// No table refers to it any more: workers let go of it and its connections.
+    retired: AtomicBool,
+}
+
+/// What names a backend.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct BackendName {
+    pub service: NamespacedName,
+    /// The Service's port, not the pods'.
+    pub port: u16,
+}
+
+/// The endpoints of a backend at one moment.
+#[derive(Debug, Default)]
+pub struct EndpointSet {
+    /// Differs between any two sets of one backend.
+    pub generation: u64,
+    pub endpoints: Vec<Endpoint>,
+}
+
+impl Backend {
+    /// The current endpoints.
+    pub fn endpoints(&self) -> arc_swap::Guard<Arc<EndpointSet>> {
+        self.endpoints.load()
+    }
+
+    pub(crate) fn is_retired(&self) -> bool {
+        self.retired.load(Ordering::Acquire)
+    }
+}
+
+impl std::fmt::Display for BackendName {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}:{}", self.service, self.port)
+    }
+}
+
+/// All backends that the current table refers to. It belongs to the control thread, which hands out
+/// the backends through the table.
+#[derive(Debug, Default)]
+pub struct Registry {
+    backends: HashMap<BackendName, Arc<Backend>>,
+    slots: Vec<bool>,
+}
+
+impl Registry {
+    /// The backend of that name; a new one starts with `endpoints`, a known one gets them if they
+    /// differ. Requests see them at once, tables need not be compiled anew.
+    pub fn intern(&mut self, name: &BackendName, endpoints: Vec<Endpoint>) -> Arc<Backend> {
+        if let Some(backend) = self.backends.get(name) {
+            let current = backend.endpoints.load();
+            if current.endpoints != endpoints {
+                let generation = current.generation + 1;
+                backend.endpoints.store(Arc::new(EndpointSet { generation, endpoints }));
+            }
+            return backend.clone();
+        }
+        let id = self.slots.iter().position(|used| !used).unwrap_or_else(|| {
+            self.slots.push(false);
+            self.slots.len() - 1
+        });
+        self.slots[id] = true;
+        let set = EndpointSet { generation: 0, endpoints };
+        let backend = Arc::new(Backend {
+            id,
+            name: name.clone(),
+            endpoints: ArcSwap::from_pointee(set),
+            retired: AtomicBool::new(false),
+        });
+        self.backends.insert(name.clone(), backend.clone());
+        backend
+    }
+
+    /// Forgets all backends but those that `keep` names.
+    pub fn retain(&mut self, keep: impl Fn(&BackendName) -> bool) {
+        self.backends.retain(|name, backend| {
+            let kept = keep(name);
+            if !kept {
+                self.slots[backend.id] = false;
+                // Its endpoints stay: requests that began with an earlier table still go there.
+                backend.retired.store(true, Ordering::Release);
+            }
+            kept
+        });
+    }
+}

@@ -1,0 +1,25 @@
+//! Weft's sidecar. [`outbound`] accepts the redirected connections, [`request`] takes one request
+//! from its head to its metrics; [`source`] and [`table`] say where it goes.
+//!
+//! `ARCHITECTURE.md` has the picture: threads, ports, the phases of a request.
+
+pub mod admin;
+pub mod backend;
+pub mod config;
+pub mod drain;
+pub mod fault;
+mod filter;
+pub mod log;
+pub mod metrics;
+mod opaque;
+mod outbound;
+mod prefixed;
+mod protocol;
+mod request;
+pub mod rlimit;
+pub mod socket;
+pub mod source;
+pub mod table;
+#[cfg(test)]
+mod testing;
+pub mod worker;

@@ -1,0 +1,204 @@
+//! The sidecar's process: threads, signals, and nothing of what a request sees.
+
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use anyhow::Context;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
+use weft_gamma::resolve::Settings;
+use weft_proxy::admin::{self, AdminState, Readiness};
+use weft_proxy::config::Config;
+use weft_proxy::drain::Drain;
+use weft_proxy::log::{self, AccessLog, LogHandle};
+use weft_proxy::metrics::Metrics;
+use weft_proxy::source::Snapshot;
+use weft_proxy::source::manifest::ManifestSource;
+use weft_proxy::table::Compiler;
+use weft_proxy::worker::{self, Limits, Shared};
+use weft_proxy::{rlimit, socket, table};
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+/// How often series that nobody uses any more are looked for.
+const METRICS_SWEEP: Duration = Duration::from_secs(60);
+
+fn main() -> ExitCode {
+    let config = Config::from_environment();
+    match run(config) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            tracing::error!("{error:#}");
+            eprintln!("weft-proxy: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(config: Config) -> anyhow::Result<()> {
+    let log = log::init(&config)?;
+    let metrics = Metrics::new(&config.metrics_settings());
+    let access_log = AccessLog::start(config.access_log, metrics.clone())?;
+    let descriptors = rlimit::raise_open_files();
+    let source = ManifestSource::new(&config.manifests, metrics.clone())?;
+    let shared = Shared::new(metrics, access_log.clone(), Drain::default(), limits(&config));
+
+    let workers = config.worker_count().get();
+    let (stop, stopped) = watch::channel(false);
+    let mut threads = Vec::new();
+    for index in 0..workers {
+        let listeners = listen(config.outbound_port)?;
+        let (shared, stopped) = (shared.clone(), stopped.clone());
+        let thread = std::thread::Builder::new()
+            .name(format!("worker-{index}"))
+            .spawn(move || worker::run(shared, listeners, stopped))
+            .context("cannot start a worker thread")?;
+        threads.push(thread);
+    }
+    tracing::info!(
+        version = env!("CARGO_PKG_VERSION"),
+        namespace = config.namespace,
+        workers,
+        outbound_port = config.outbound_port,
+        open_files = descriptors,
+        "weft-proxy is up",
+    );
+
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let result = runtime.block_on(control(&config, &shared, log, source));
+    stop.send_replace(true);
+    for thread in threads {
+        match thread.join() {
+            Ok(ended) => ended?,
+            Err(_panic) => tracing::error!("a worker thread panicked"),
+        }
+    }
+    access_log.flush(Duration::from_secs(1));
+    result
+}
+
+/// The control thread: source, admin, metrics, signals; returns when the drain has ended.
+async fn control(
+    config: &Config,
+    shared: &Arc<Shared>,
+    log: LogHandle,
+    source: ManifestSource,
+) -> anyhow::Result<()> {
+    let readiness = Arc::new(Readiness::default());
+    readiness.listeners_are_up();
+    let problems = Arc::new(arc_swap::ArcSwap::from_pointee(Vec::<String>::new()));
+    let state = AdminState {
+        readiness: readiness.clone(),
+        metrics: shared.metrics.clone(),
+        log,
+        config: {
+            let (shared, problems) = (shared.clone(), problems.clone());
+            Arc::new(move || table::dump(&shared.table(), &problems.load()))
+        },
+        drain: {
+            let drain = shared.drain.clone();
+            Arc::new(move || drain.start())
+        },
+    };
+    let admin_listener = admin::listen(config.admin_address(), "admin", "--admin-port")?;
+    let metrics_listener = admin::listen_on_all(config.metrics_port, "metrics", "--metrics-port")?;
+    let mut admin = tokio::spawn(admin::serve_admin(admin_listener, state.clone()));
+    let mut serve_metrics = tokio::spawn(admin::serve_metrics(metrics_listener, state));
+
+    let mut compiler =
+        Compiler::new(config.namespace.clone(), Settings::default(), shared.metrics.clone());
+    let publisher = shared.clone();
+    let publish = move |snapshot: Snapshot| {
+        publish(&publisher, &mut compiler, &snapshot);
+        problems.store(Arc::new(snapshot.problems.iter().map(ToString::to_string).collect()));
+        readiness.source_has_answered();
+    };
+    let mut sweep = tokio::time::interval(METRICS_SWEEP);
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut source = std::pin::pin!(source.run(publish));
+    loop {
+        tokio::select! {
+            () = &mut source => anyhow::bail!("the source has ended"),
+            ended = &mut admin => anyhow::bail!("the admin server has ended: {ended:?}"),
+            ended = &mut serve_metrics => anyhow::bail!("the metrics server has ended: {ended:?}"),
+            _ = sweep.tick() => {
+                shared.metrics.sweep(Instant::now());
+            }
+            _ = terminate.recv() => break,
+            _ = interrupt.recv() => break,
+            // Asked for through the admin port.
+            () = shared.drain.started() => break,
+        }
+    }
+    // Routes still change while the last requests run.
+    let drained = drain(shared, config.drain);
+    tokio::select! {
+        () = &mut source => anyhow::bail!("the source has ended"),
+        () = drained => {}
+        _ = terminate.recv() => tracing::warn!("second signal: exiting at once"),
+        _ = interrupt.recv() => tracing::warn!("second signal: exiting at once"),
+    }
+    Ok(())
+}
+
+fn publish(shared: &Shared, compiler: &mut Compiler, snapshot: &Snapshot) {
+    let start = Instant::now();
+    let table = compiler.compile(&snapshot.objects);
+    let (generation, destinations) = (table.generation, table.len());
+    shared.publish(table);
+    let took = start.elapsed();
+    let routes = snapshot.objects.routes.len();
+    let problems = snapshot.problems.len();
+    shared.metrics.table_published(generation, took, routes, destinations, problems);
+    tracing::info!(
+        generation,
+        routes,
+        destinations,
+        problems,
+        microseconds = u64::try_from(took.as_micros()).unwrap_or(u64::MAX),
+        "table published",
+    );
+}
+
+async fn drain(shared: &Shared, deadline: Duration) {
+    tracing::info!(
+        connections = shared.drain.open(),
+        seconds = deadline.as_secs(),
+        "draining: connections finish what they are doing",
+    );
+    shared.drain.start();
+    match shared.drain.finished(deadline).await {
+        0 => tracing::info!("drained"),
+        left => tracing::warn!(connections = left, "drain deadline reached: connections are cut"),
+    }
+}
+
+/// A worker's listeners: loopback of both families, IPv6 where the kernel has it.
+fn listen(port: u16) -> anyhow::Result<Vec<std::net::TcpListener>> {
+    let v4 = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+    let mut listeners = vec![socket::listen(v4).with_context(|| {
+        format!("cannot listen on {v4}: free the port or set --outbound-port to another one")
+    })?];
+    let v6 = SocketAddr::from((Ipv6Addr::LOCALHOST, port));
+    match socket::listen(v6) {
+        Ok(listener) => listeners.push(listener),
+        Err(error) => tracing::info!(%error, "no IPv6 loopback: only IPv4 is served"),
+    }
+    Ok(listeners)
+}
+
+fn limits(config: &Config) -> Limits {
+    Limits {
+        detect_timeout: config.detect_timeout,
+        header_timeout: config.header_timeout,
+        max_header_bytes: config.max_header_bytes,
+        max_headers: config.max_headers.get(),
+        connect_timeout: config.connect_timeout,
+        pool_idle_timeout: config.pool_idle,
+        pool_max_idle: config.pool_max_idle_per_endpoint,
+    }
+}

@@ -1,0 +1,266 @@
+//! The outbound side: accepts what was redirected to the proxy, finds out where it was meant to go
+//! and what it speaks, and hands it to [`crate::request`] or to [`crate::opaque`].
+
+use std::io;
+use std::net::SocketAddr;
+use std::pin::pin;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use hyper::server::conn::{http1, http2};
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::io::AsyncReadExt;
+use tokio::net::{TcpListener, TcpStream};
+
+use crate::backend::{LocalExecutor, error_chain, set_options};
+use crate::opaque;
+use crate::prefixed::Prefixed;
+use crate::protocol::{self, Declared, Detected};
+use crate::request::{self, Connection};
+use crate::socket;
+use crate::table::{Destination, Routing};
+use crate::worker::Worker;
+
+/// How long accepting pauses when the process is out of descriptors or memory, at most; half of it
+/// at least, so that workers do not come back in step.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(200);
+
+/// Enough for a request line's beginning, and for the head of most requests.
+const FIRST_READ: usize = 4096;
+
+/// What one HTTP/2 client may have under way, and how its misuse is bounded.
+const HTTP2_STREAMS: u32 = 256;
+const HTTP2_STREAM_WINDOW: u32 = 256 * 1024;
+const HTTP2_CONNECTION_WINDOW: u32 = 1024 * 1024;
+const HTTP2_RESETS: usize = 64;
+
+/// A connection, accepted and looked up.
+pub(crate) struct Accepted {
+    pub(crate) stream: TcpStream,
+    pub(crate) client: SocketAddr,
+    /// The address that the application dialled.
+    pub(crate) original: SocketAddr,
+}
+
+/// Accepts until the worker's runtime ends.
+pub(crate) async fn accept(worker: Rc<Worker>, listener: TcpListener) {
+    loop {
+        match listener.accept().await {
+            Ok((stream, client)) => {
+                tokio::task::spawn_local(serve(worker.clone(), stream, client));
+            }
+            Err(error) if is_of_one_connection(&error) => {}
+            Err(error) => {
+                worker.shared.metrics.connections().accept_failed();
+                tracing::warn!(%error, "cannot accept: pausing");
+                tokio::time::sleep(ACCEPT_PAUSE.mul_f32(0.5 + fastrand::f32() / 2.0)).await;
+            }
+        }
+    }
+}
+
+/// Errors of the connection that was to be accepted, not of the listener (accept(2)).
+fn is_of_one_connection(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::ConnectionAborted
+            | io::ErrorKind::ConnectionReset
+            | io::ErrorKind::ConnectionRefused
+            | io::ErrorKind::Interrupted
+    )
+}
+
+async fn serve(worker: Rc<Worker>, stream: TcpStream, client: SocketAddr) {
+    let metrics = worker.shared.metrics.clone();
+    metrics.connections().opened();
+    if let Err(error) = serve_accepted(worker, stream, client).await {
+        tracing::debug!(%client, %error, "connection ended");
+    }
+    metrics.connections().closed();
+}
+
+async fn serve_accepted(worker: Rc<Worker>, stream: TcpStream, client: SocketAddr) -> io::Result<()> {
+    let local = stream.local_addr()?;
+    let original = socket::original_destination(&stream)?;
+    if original == local {
+        // Dialled, not redirected: to pass it on would be to dial ourselves, for ever.
+        worker.shared.metrics.connections().loop_refused();
+        tracing::warn!(%client, %local, "connection refused: it was made to the proxy's own port");
+        return Ok(());
+    }
+    serve_redirected(worker, Accepted { stream, client, original }).await
+}
+
+/// Serves a connection that was meant for `accepted.original`.
+pub(crate) async fn serve_redirected(worker: Rc<Worker>, accepted: Accepted) -> io::Result<()> {
+    set_options(&accepted.stream)?;
+    let original = accepted.original;
+    let destination = worker.table().destination(original.ip(), original.port()).cloned();
+    match destination {
+        Some(destination) => to_service(worker, accepted, destination).await,
+        None => {
+            worker.shared.metrics.connections().detected("passthrough");
+            opaque::to_original(&worker, accepted.stream, original).await
+        }
+    }
+}
+
+/// A connection to a Service's port.
+async fn to_service(
+    worker: Rc<Worker>,
+    mut accepted: Accepted,
+    destination: Arc<Destination>,
+) -> io::Result<()> {
+    let connections = worker.shared.metrics.clone();
+    let connections = connections.connections();
+    if destination.declared == Declared::Opaque {
+        connections.detected("opaque");
+        let stream = Prefixed::new(accepted.stream, Vec::new());
+        return opaque::to_service(&worker, stream, accepted.client, &destination).await;
+    }
+    let (detected, first) = detect(&worker, &mut accepted.stream, &destination).await?;
+    let stream = Prefixed::new(accepted.stream, first);
+    match detected {
+        Detected::Http1 | Detected::Http2 => {
+            let connection = Rc::new(Connection {
+                worker: worker.clone(),
+                client: accepted.client,
+                ip: accepted.original.ip(),
+                port: accepted.original.port(),
+            });
+            if detected == Detected::Http2 {
+                connections.detected("http2");
+                serve_http2(&worker, stream, connection).await;
+            } else {
+                connections.detected("http1");
+                serve_http1(&worker, stream, connection).await;
+            }
+            Ok(())
+        }
+        Detected::Tls | Detected::Other | Detected::Incomplete => {
+            connections.detected(if detected == Detected::Tls { "tls" } else { "opaque" });
+            opaque::to_service(&worker, stream, accepted.client, &destination).await
+        }
+    }
+}
+
+/// Reads what a client says first, until it is plain what it speaks. What was read is returned.
+///
+/// A port that declares HTTP, or has HTTP routes, is given the time of a request's head. Elsewhere
+/// a client that stays silent for a short while waits for the server, which is remembered.
+async fn detect(
+    worker: &Worker,
+    stream: &mut TcpStream,
+    destination: &Destination,
+) -> io::Result<(Detected, Vec<u8>)> {
+    let limits = &worker.shared.limits;
+    let is_http = matches!(destination.declared, Declared::Http | Declared::Http2)
+        || matches!(destination.routing, Routing::Routed { .. });
+    let mut first = Vec::new();
+    if !is_http && destination.is_server_first() {
+        return Ok((Detected::Other, first));
+    }
+    let patience = if is_http { limits.header_timeout } else { limits.detect_timeout };
+    let mut deadline = pin!(tokio::time::sleep(patience));
+    loop {
+        first.reserve(FIRST_READ);
+        let read = tokio::select! {
+            read = stream.read_buf(&mut first) => read?,
+            () = &mut deadline => {
+                if is_http && first.is_empty() {
+                    return Err(io::Error::new(io::ErrorKind::TimedOut, "no request came"));
+                }
+                if first.is_empty() {
+                    destination.learn_server_first();
+                }
+                // Part of a request: hyper's own deadline ends what does not go on.
+                return Ok((if is_http { Detected::Http1 } else { Detected::Other }, first));
+            }
+        };
+        match protocol::detect(&first) {
+            // What declares itself HTTP and has sent enough to tell it from TLS and HTTP/2 is left to
+            // the HTTP parser and its answers.
+            Detected::Incomplete if is_http && first.len() >= 3 && !first.starts_with(b"PRI") => {
+                return Ok((Detected::Http1, first));
+            }
+            Detected::Other if matches!(destination.declared, Declared::Http | Declared::Http2) => {
+                return Ok((Detected::Http1, first));
+            }
+            // The client has closed its side.
+            Detected::Incomplete if read == 0 => return Ok((Detected::Other, first)),
+            Detected::Incomplete => {}
+            detected => return Ok((detected, first)),
+        }
+    }
+}
+
+async fn serve_http1(
+    worker: &Rc<Worker>,
+    stream: Prefixed<TcpStream>,
+    connection: Rc<Connection>,
+) {
+    let limits = &worker.shared.limits;
+    let client = connection.client;
+    let serving = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(limits.header_timeout)
+        .max_headers(limits.max_headers)
+        .max_header_size(limits.max_header_bytes)
+        // The backend's, or none.
+        .auto_date_header(false)
+        .pipeline_flush(true)
+        .serve_connection(
+            TokioIo::new(stream),
+            service_fn(move |request| request::serve(connection.clone(), request)),
+        )
+        .with_upgrades();
+    let mut serving = pin!(serving);
+    let mut watch = worker.shared.drain.watch();
+    let result = tokio::select! {
+        result = serving.as_mut() => result,
+        () = watch.draining() => {
+            serving.as_mut().graceful_shutdown();
+            serving.await
+        }
+    };
+    if let Err(error) = result {
+        tracing::debug!(%client, error = error_chain(&error), "HTTP/1 connection ended");
+    }
+}
+
+async fn serve_http2(
+    worker: &Rc<Worker>,
+    stream: Prefixed<TcpStream>,
+    connection: Rc<Connection>,
+) {
+    let limits = &worker.shared.limits;
+    let client = connection.client;
+    let max_header_bytes = u32::try_from(limits.max_header_bytes).unwrap_or(u32::MAX);
+    let serving = http2::Builder::new(LocalExecutor)
+        .timer(TokioTimer::new())
+        .max_concurrent_streams(HTTP2_STREAMS)
+        .initial_stream_window_size(HTTP2_STREAM_WINDOW)
+        .initial_connection_window_size(HTTP2_CONNECTION_WINDOW)
+        .max_header_list_size(max_header_bytes)
+        .max_pending_accept_reset_streams(HTTP2_RESETS)
+        .max_local_error_reset_streams(HTTP2_RESETS)
+        .auto_date_header(false)
+        .serve_connection(
+            TokioIo::new(stream),
+            service_fn(move |request| request::serve(connection.clone(), request)),
+        );
+    let mut serving = pin!(serving);
+    let mut watch = worker.shared.drain.watch();
+    let result = tokio::select! {
+        result = serving.as_mut() => result,
+        () = watch.draining() => {
+            serving.as_mut().graceful_shutdown();
+            serving.await
+        }
+    };
+    if let Err(error) = result {
+        tracing::debug!(%client, error = error_chain(&error), "HTTP/2 connection ended");
+    }
+}

@@ -1,0 +1,222 @@
+//! Bodies on their way through: streamed, never collected.
+
+use std::cell::Cell;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::sync::Mutex;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::HeaderMap;
+use http_body::{Body, Frame, SizeHint};
+use hyper::body::Incoming;
+use tokio::sync::oneshot;
+
+use super::record::Record;
+
+/// How long a backend that was asked `Expect: 100-continue` may say nothing before the body is sent
+/// all the same. RFC 9110, section 10.1.1: a client "SHOULD NOT wait for an indefinite period".
+const CONTINUE_WAIT: Duration = Duration::from_secs(1);
+
+/// A request's body, from the client to the backend.
+#[derive(Debug)]
+pub(crate) struct RequestBody {
+    /// None for a request without a body.
+    body: Option<Incoming>,
+    held: Option<Box<Held>>,
+    /// Where the bytes are counted, if anybody wants to know.
+    counter: Option<Rc<Cell<u64>>>,
+}
+
+/// What a body waits for: that the backend says 100 Continue, or nothing for too long.
+#[derive(Debug)]
+struct Held {
+    opened: oneshot::Receiver<()>,
+    timeout: Pin<Box<tokio::time::Sleep>>,
+}
+
+/// Opens a held body. The lock is for hyper, which asks for a callback that is `Sync`.
+#[derive(Debug)]
+pub(crate) struct Gate(Mutex<Option<oneshot::Sender<()>>>);
+
+/// A response's body, from the backend, or the proxy's own.
+#[derive(Debug)]
+pub(crate) enum ResponseBody {
+    /// The proxy's own answer, or nothing.
+    Own(Option<Bytes>),
+    /// The backend's; its end is the end of the request.
+    Backend(Box<Forwarded>),
+}
+
+#[derive(Debug)]
+pub(crate) struct Forwarded {
+    body: Incoming,
+    /// None once the body has ended.
+    record: Option<Record>,
+}
+
+impl RequestBody {
+    pub(crate) const EMPTY: Self = Self { body: None, held: None, counter: None };
+
+    pub(crate) fn new(body: Incoming, counter: Option<Rc<Cell<u64>>>) -> Self {
+        Self { body: (!body.is_end_stream()).then_some(body), held: None, counter }
+    }
+
+    /// Holds the body back; the gate lets it go. None where there is no body.
+    pub(crate) fn hold(&mut self) -> Option<Gate> {
+        self.body.as_ref()?;
+        let (sender, opened) = oneshot::channel();
+        let timeout = Box::pin(tokio::time::sleep(CONTINUE_WAIT));
+        self.held = Some(Box::new(Held { opened, timeout }));
+        Some(Gate(Mutex::new(Some(sender))))
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.body.is_none()
+    }
+}
+
+impl Gate {
+    pub(crate) fn open(&self) {
+        if let Ok(mut sender) = self.0.lock()
+            && let Some(sender) = sender.take()
+        {
+            // The body may be gone already.
+            let _ = sender.send(());
+        }
+    }
+}
+
+impl Held {
+    fn poll_open(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        // A gate that is gone was dropped with its request's head: nothing is left to wait for.
+        if Pin::new(&mut self.opened).poll(cx).is_ready()
+            || self.timeout.as_mut().poll(cx).is_ready()
+        {
+            return Poll::Ready(());
+        }
+        Poll::Pending
+    }
+}
+
+impl Body for RequestBody {
+    type Data = Bytes;
+    type Error = hyper::Error;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+        let this = self.get_mut();
+        if let Some(held) = &mut this.held {
+            ready!(held.poll_open(cx));
+            this.held = None;
+        }
+        let Some(body) = &mut this.body else { return Poll::Ready(None) };
+        let frame = ready!(Pin::new(body).poll_frame(cx));
+        if let (Some(counter), Some(Ok(frame))) = (&this.counter, &frame)
+            && let Some(data) = frame.data_ref()
+        {
+            counter.set(counter.get() + data.len() as u64);
+        }
+        Poll::Ready(frame)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.as_ref().is_none_or(Body::is_end_stream)
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.as_ref().map_or_else(|| SizeHint::with_exact(0), Body::size_hint)
+    }
+}
+
+impl ResponseBody {
+    pub(crate) fn empty() -> Self {
+        Self::Own(None)
+    }
+
+    pub(crate) fn text(text: impl Into<Bytes>) -> Self {
+        Self::Own(Some(text.into()))
+    }
+
+    /// A backend's body; `record` is completed when it ends.
+    pub(crate) fn backend(body: Incoming, mut record: Record) -> Self {
+        if body.is_end_stream() {
+            record.complete();
+            return Self::empty();
+        }
+        Self::Backend(Box::new(Forwarded { body, record: Some(record) }))
+    }
+}
+
+impl Forwarded {
+    fn observe(&mut self, frame: &Frame<Bytes>) {
+        let Some(record) = &mut self.record else { return };
+        if let Some(data) = frame.data_ref() {
+            record.add_bytes(data.len());
+        } else if let Some(trailers) = frame.trailers_ref() {
+            record.see_trailers(trailers);
+        }
+    }
+
+    fn complete(&mut self) {
+        if let Some(mut record) = self.record.take() {
+            record.complete();
+        }
+    }
+}
+
+impl Body for ResponseBody {
+    type Data = Bytes;
+    type Error = hyper::Error;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+        let forwarded = match self.get_mut() {
+            Self::Own(text) => return Poll::Ready(text.take().map(|text| Ok(Frame::data(text)))),
+            Self::Backend(forwarded) => forwarded,
+        };
+        let frame = ready!(Pin::new(&mut forwarded.body).poll_frame(cx));
+        match &frame {
+            Some(Ok(frame)) => {
+                forwarded.observe(frame);
+                // The server does not ask again once the body says that it has ended.
+                if forwarded.body.is_end_stream() {
+                    forwarded.complete();
+                }
+            }
+            Some(Err(_)) => {
+                if let Some(mut record) = forwarded.record.take() {
+                    record.fail("backend_reset");
+                }
+            }
+            None => forwarded.complete(),
+        }
+        Poll::Ready(frame)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match self {
+            Self::Own(text) => text.is_none(),
+            Self::Backend(forwarded) => forwarded.record.is_none(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self {
+            Self::Own(text) => {
+                SizeHint::with_exact(text.as_ref().map_or(0, |text| text.len() as u64))
+            }
+            Self::Backend(forwarded) => forwarded.body.size_hint(),
+        }
+    }
+}
+
+/// The grpc-status in headers or trailers.
+pub(crate) fn grpc_status(headers: &HeaderMap) -> Option<u8> {
+    headers.get("grpc-status")?.to_str().ok()?.parse().ok()
+}

@@ -1,0 +1,169 @@
+//! The head of a request: refused where two parties could read it differently, brought into one form
+//! for matching, and cleaned of what belongs to one connection only.
+
+use http::header::{
+    CONNECTION, HOST, HeaderMap, HeaderName, HeaderValue, TE, TRANSFER_ENCODING, UPGRADE,
+};
+use http::request::Parts;
+use http::uri::{Authority, Scheme, Uri};
+use http::{Method, Version};
+
+use crate::fault::{Fault, Kind};
+
+const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
+const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
+const HTTP2_SETTINGS: HeaderName = HeaderName::from_static("http2-settings");
+
+/// Brings a request into the form that the rest works with: the target in origin form (or `*`, or
+/// an authority for CONNECT), one Host header.
+///
+/// `fallback` is the Host of an HTTP/1.0 request without one.
+pub(crate) fn normalise(
+    parts: &mut Parts,
+    fallback: impl FnOnce() -> String,
+) -> Result<(), Fault> {
+    // RFC 9112, section 3.2: "A server MUST respond with a 400 (Bad Request) status code to any
+    // HTTP/1.1 request message that lacks a Host header field and to any request message that
+    // contains more than one Host header field line or a Host header field with an invalid field
+    // value."
+    let mut hosts = parts.headers.get_all(HOST).iter();
+    let host = hosts.next();
+    if hosts.next().is_some() {
+        return Err(bad("more than one Host header"));
+    }
+    if let Some(host) = host
+        && !is_host(host.as_bytes())
+    {
+        return Err(bad("the Host header is not a host"));
+    }
+    let authority = match (parts.uri.authority(), host) {
+        (Some(authority), Some(host)) => {
+            // Also RFC 9113, section 8.3.1, of :authority and Host.
+            if !authority.as_str().as_bytes().eq_ignore_ascii_case(host.as_bytes()) {
+                return Err(bad("the Host header differs from the request's target"));
+            }
+            None
+        }
+        (Some(authority), None) => {
+            if !is_host(authority.as_str().as_bytes()) {
+                return Err(bad("the target's authority is not a host"));
+            }
+            Some(authority.as_str().to_owned())
+        }
+        (None, Some(_)) => None,
+        (None, None) if parts.version <= Version::HTTP_10 => Some(fallback()),
+        (None, None) => return Err(bad("no Host header")),
+    };
+    if let Some(authority) = authority {
+        let value = HeaderValue::try_from(authority)
+            .map_err(|_| bad("the target's authority is not a host"))?;
+        parts.headers.insert(HOST, value);
+    }
+    if parts.method != Method::CONNECT
+        && (parts.uri.scheme().is_some() || parts.uri.authority().is_some())
+    {
+        parts.uri = origin_form(&parts.uri);
+    }
+    Ok(())
+}
+
+/// What a request asks its connection to become, if it does.
+///
+/// `h2c` is no upgrade that passes: the two sides of the proxy choose their HTTP version for
+/// themselves (RFC 9113 has removed it).
+pub(crate) fn upgrade(headers: &HeaderMap) -> Option<HeaderValue> {
+    let upgrade = headers.get(UPGRADE)?;
+    let asked = headers
+        .get_all(CONNECTION)
+        .iter()
+        .any(|value| tokens(value).any(|token| token.eq_ignore_ascii_case("upgrade")));
+    let is_http2 = tokens(upgrade).any(|protocol| protocol.eq_ignore_ascii_case("h2c"));
+    (asked && !is_http2).then(|| upgrade.clone())
+}
+
+/// Removes what belongs to one connection only.
+///
+/// RFC 9110, section 7.6.1: "Intermediaries MUST parse a received Connection header field before a
+/// message is forwarded and, for each connection-option in this field, remove any header or trailer
+/// field(s) from the message with the same name as the connection-option, and then remove the
+/// Connection header field itself". `TE: trailers` stays: gRPC servers ask for it, and it is all that
+/// HTTP/2 allows of TE.
+pub(crate) fn strip_hop_by_hop(headers: &mut HeaderMap) {
+    let trailers = headers
+        .get_all(TE)
+        .iter()
+        .any(|value| tokens(value).any(|token| token.eq_ignore_ascii_case("trailers")));
+    if headers.contains_key(CONNECTION) {
+        let named: Vec<HeaderName> = headers
+            .get_all(CONNECTION)
+            .iter()
+            .flat_map(tokens)
+            .filter_map(|token| HeaderName::try_from(token).ok())
+            // A client could otherwise remove what the proxy and the application rely on.
+            .filter(|name| *name != HOST)
+            .collect();
+        for name in named {
+            headers.remove(name);
+        }
+        headers.remove(CONNECTION);
+    }
+    for name in [KEEP_ALIVE, PROXY_CONNECTION, TRANSFER_ENCODING, UPGRADE, HTTP2_SETTINGS, TE] {
+        headers.remove(name);
+    }
+    if trailers {
+        headers.insert(TE, HeaderValue::from_static("trailers"));
+    }
+}
+
+/// Puts an upgrade back that [`strip_hop_by_hop`] has removed: it concerns both sides.
+pub(crate) fn restore_upgrade(headers: &mut HeaderMap, upgrade: HeaderValue) {
+    headers.insert(CONNECTION, HeaderValue::from_static("upgrade"));
+    headers.insert(UPGRADE, upgrade);
+}
+
+/// The form that HTTP/2 wants: scheme and authority in the target, no Host.
+pub(crate) fn to_http2(parts: &mut Parts) -> Result<(), Fault> {
+    let host = parts.headers.remove(HOST).ok_or_else(|| bad("no Host header"))?;
+    let authority = Authority::try_from(host.as_bytes())
+        .map_err(|_| bad("the Host header is not a host"))?;
+    let mut uri = std::mem::take(&mut parts.uri).into_parts();
+    uri.authority = Some(authority);
+    if parts.method != Method::CONNECT {
+        uri.scheme = Some(Scheme::HTTP);
+    }
+    parts.uri = Uri::from_parts(uri).map_err(|_| bad("the target is not a URI"))?;
+    parts.version = Version::HTTP_2;
+    Ok(())
+}
+
+/// Whether the request is gRPC, by its content type.
+pub(crate) fn is_grpc(headers: &HeaderMap) -> bool {
+    headers.get(http::header::CONTENT_TYPE).is_some_and(|value| {
+        let value = value.as_bytes();
+        value.starts_with(b"application/grpc")
+            // Not gRPC-Web, which is plain HTTP.
+            && matches!(value.get(b"application/grpc".len()), None | Some(b'+' | b';'))
+    })
+}
+
+fn origin_form(uri: &Uri) -> Uri {
+    let target = uri.path_and_query().cloned();
+    target.map_or_else(|| Uri::from_static("/"), Uri::from)
+}
+
+/// The characters of `uri-host [":" port]` (RFC 3986, section 3.2): no user, no path, no space.
+/// RFC 9110, section 4.2.4 has userinfo refused.
+fn is_host(host: &[u8]) -> bool {
+    !host.is_empty()
+        && host.iter().all(|byte| {
+            byte.is_ascii_alphanumeric() || b".-_~%!$&'()*+,;=:[]".contains(byte)
+        })
+}
+
+fn tokens(value: &HeaderValue) -> impl Iterator<Item = &str> {
+    value.to_str().unwrap_or_default().split(',').map(str::trim).filter(|token| !token.is_empty())
+}
+
+fn bad(message: &'static str) -> Fault {
+    Fault::new(Kind::BadRequest, message)
+}

@@ -1,0 +1,330 @@
+//! One request, top to bottom: head → rule → filters → backend → endpoint → response → metrics.
+//!
+//! [`serve`] is called by [`crate::outbound`] for every request of an HTTP connection. It always
+//! answers: what goes wrong becomes a [`Fault`], and that a response that says why.
+
+mod access;
+mod body;
+mod forward;
+mod head;
+mod record;
+mod upgrade;
+#[cfg(test)]
+mod tests;
+
+use std::convert::Infallible;
+use std::net::{IpAddr, SocketAddr};
+use std::rc::Rc;
+use std::time::Instant;
+
+use http::header::{CONNECTION, CONTENT_TYPE, EXPECT, HOST, HeaderValue, LOCATION};
+use http::request::Parts;
+use http::{HeaderMap, Request, Response, StatusCode, Version};
+use hyper::body::Incoming;
+use weft_gamma::matching::RequestView;
+use weft_gamma::route::{Filter, Match, PathMatch, Redirect, RouteKind};
+
+pub(crate) use body::{RequestBody, ResponseBody};
+
+use crate::fault::{Fault, Kind};
+use crate::filter;
+use crate::table::{Action, Destination, Routing, Rule, WeightedBackend};
+use crate::worker::Worker;
+use access::AccessEntry;
+use record::Record;
+
+/// The header of the proxy's own answers that says why: [`Fault::reason`].
+const REASON: &str = "x-weft-reason";
+
+/// The client's side of a connection: what all of its requests share.
+pub(crate) struct Connection {
+    pub(crate) worker: Rc<Worker>,
+    pub(crate) client: SocketAddr,
+    /// The address that the application dialled.
+    pub(crate) ip: IpAddr,
+    pub(crate) port: u16,
+}
+
+/// The rule that applies to a request, and the path criterion by which it won.
+struct Selected<'t> {
+    rule: &'t Rule,
+    matched: Option<&'t PathMatch>,
+}
+
+/// What the rule makes of the request.
+enum Plan<'t> {
+    Redirect(&'t Redirect),
+    Forward(&'t WeightedBackend),
+}
+
+/// Answers a request.
+pub(crate) async fn serve(
+    connection: Rc<Connection>,
+    request: Request<Incoming>,
+) -> Result<Response<ResponseBody>, Infallible> {
+    let start = Instant::now();
+    // Once per request: no request straddles two configurations.
+    let table = connection.worker.table();
+    let Some(destination) = table.destination(connection.ip, connection.port) else {
+        return Ok(gone(&connection));
+    };
+    let (parts, body) = request.into_parts();
+    let is_grpc = head::is_grpc(&parts.headers);
+    let access = AccessEntry::begin(&connection, destination, &parts);
+    let mut record = Record::new(
+        connection.worker.clone(),
+        destination.unmatched_series.clone(),
+        start,
+        is_grpc,
+        access,
+    );
+    let version = parts.version;
+    // Known once a rule has won; applied to whatever the answer is.
+    let mut response_filters: [&[Filter]; 2] = [&[], &[]];
+    let answer = route(
+        &connection,
+        destination,
+        parts,
+        body,
+        is_grpc,
+        &mut record,
+        &mut response_filters,
+    )
+    .await;
+    let mut response = match answer {
+        Ok(Answer::Backend(response)) => {
+            let (mut parts, body) = response.into_parts();
+            record.answered(parts.status.as_u16(), &parts.headers);
+            if parts.status != StatusCode::SWITCHING_PROTOCOLS {
+                head::strip_hop_by_hop(&mut parts.headers);
+            }
+            // Of this connection, whatever the backend's was.
+            parts.version = version;
+            Response::from_parts(parts, ResponseBody::backend(body, record))
+        }
+        Ok(Answer::Own(response)) => {
+            record.own_answer(response.status().as_u16(), None, "");
+            response
+        }
+        Err(fault) => refuse(&fault, is_grpc, &connection, &mut record),
+    };
+    for filters in response_filters {
+        filter::apply_to_response(filters, response.headers_mut());
+    }
+    Ok(response)
+}
+
+enum Answer {
+    Backend(Response<Incoming>),
+    Own(Response<ResponseBody>),
+}
+
+/// Everything from the head to the response, without what is common to all responses.
+async fn route<'t>(
+    connection: &Connection,
+    destination: &'t Destination,
+    mut parts: Parts,
+    body: Incoming,
+    is_grpc: bool,
+    record: &mut Record,
+    response_filters: &mut [&'t [Filter]; 2],
+) -> Result<Answer, Fault> {
+    head::normalise(&mut parts, || format!("{}:{}", destination.service, connection.port))?;
+    let selected = select(destination, &parts)?;
+    record.set_series(&selected.rule.series);
+    if let Some(access) = record.access() {
+        access.rule.clone_from(&selected.rule.source);
+    }
+    response_filters[0] = &selected.rule.filters;
+    let backend = match plan(selected.rule)? {
+        Plan::Redirect(to) => return redirect(to, &parts, destination, selected.matched),
+        Plan::Forward(backend) => backend,
+    };
+    record.set_series(&backend.series);
+    response_filters[1] = &backend.filters;
+    let target = match &backend.target {
+        Ok(target) => target,
+        Err(why) => return Err(Fault::new(Kind::BackendInvalid, why.clone())),
+    };
+    if let Some(access) = record.access() {
+        access.backend = Some(target.backend.name.clone());
+    }
+    if let Some(to) = filter::redirect(&backend.filters) {
+        return redirect(to, &parts, destination, selected.matched);
+    }
+
+    let upgrade = upgrade::Upgrade::asked(&mut parts);
+    head::strip_hop_by_hop(&mut parts.headers);
+    filter::apply_to_request(&selected.rule.filters, &mut parts, selected.matched);
+    filter::apply_to_request(&backend.filters, &mut parts, selected.matched);
+    // HTTP/2 where the port says so or the client speaks gRPC; an upgrade is HTTP/1.1's.
+    let http2 = (target.http2 || (is_grpc && parts.version == Version::HTTP_2)) && upgrade.is_none();
+    if let Some(upgrade) = &upgrade {
+        upgrade.request(&mut parts);
+    }
+    parts.version = if http2 { Version::HTTP_2 } else { Version::HTTP_11 };
+
+    let body = RequestBody::new(body, record.access().map(|access| access.request_bytes.clone()));
+    let request = if parts.headers.contains_key(EXPECT) && !http2 {
+        hold_for_continue(parts, body)
+    } else {
+        Request::from_parts(parts, body)
+    };
+    let local = connection.worker.backend(&target.backend);
+    let mut response =
+        forward::forward(&connection.worker, &local, http2, request, record).await?;
+    if let Some(upgrade) = upgrade {
+        upgrade.response(&mut response);
+    }
+    Ok(Answer::Backend(response))
+}
+
+/// The rule whose match ranks first. The choice is final: a rule that cannot be served does not
+/// fall through to the next.
+fn select<'t>(destination: &'t Destination, parts: &Parts) -> Result<Selected<'t>, Fault> {
+    let (kind, matcher, rules) = match &destination.routing {
+        Routing::Unrouted => {
+            return Ok(Selected { rule: &destination.unrouted, matched: None });
+        }
+        Routing::Routed { kind, matcher, rules } => (kind, matcher, rules),
+    };
+    let view = RequestView {
+        method: &parts.method,
+        path: parts.uri.path(),
+        query: parts.uri.query(),
+        headers: &parts.headers,
+    };
+    let Some(selected) = matcher.select(&view) else {
+        return Err(Fault::new(
+            Kind::NoRuleMatched,
+            format!(
+                "no rule of the {}s attached to Service {} port {} matches {} {}",
+                route_kind(*kind),
+                destination.service,
+                destination.port.port,
+                parts.method,
+                parts.uri.path()
+            ),
+        ));
+    };
+    let rule = &rules[selected.rule];
+    let matched = match rule.matches.get(selected.matched) {
+        Some(Match::Http(matched)) => Some(&matched.path),
+        _ => None,
+    };
+    Ok(Selected { rule, matched })
+}
+
+fn route_kind(kind: RouteKind) -> &'static str {
+    match kind {
+        RouteKind::Http => "HTTPRoute",
+        RouteKind::Grpc => "GRPCRoute",
+    }
+}
+
+/// What the rule says to do.
+fn plan(rule: &Rule) -> Result<Plan<'_>, Fault> {
+    let name = || match &rule.source {
+        Some(source) => format!("rule {} of {}", source.index, source.route),
+        None => "this port".to_owned(),
+    };
+    match &rule.action {
+        Action::Refuse(why) => {
+            Err(Fault::new(Kind::RuleRefused, format!("{} cannot be honoured: {why}", name())))
+        }
+        Action::Answer => filter::redirect(&rule.filters)
+            .map(Plan::Redirect)
+            .ok_or_else(|| Fault::new(Kind::NoBackend, format!("{} has no answer", name()))),
+        Action::Forward(split) => split.choose().map(Plan::Forward).ok_or_else(|| {
+            Fault::new(Kind::NoBackend, format!("{} has no backend of a weight above 0", name()))
+        }),
+    }
+}
+
+fn redirect(
+    redirect: &Redirect,
+    parts: &Parts,
+    destination: &Destination,
+    matched: Option<&PathMatch>,
+) -> Result<Answer, Fault> {
+    let host = parts.headers.get(HOST).and_then(|host| host.to_str().ok()).unwrap_or_default();
+    let location = filter::location(redirect, host, &parts.uri, destination.port.port, matched)
+        .ok_or_else(|| Fault::new(Kind::RuleRefused, "the redirect's Location is no URI"))?;
+    let mut response = Response::new(ResponseBody::empty());
+    *response.status_mut() = redirect.status;
+    response.headers_mut().insert(LOCATION, location);
+    Ok(Answer::Own(response))
+}
+
+/// Sends the head and waits with the body until the backend asks for it, as the client does.
+fn hold_for_continue(parts: Parts, mut body: RequestBody) -> Request<RequestBody> {
+    let gate = body.hold();
+    let mut request = Request::from_parts(parts, body);
+    if let Some(gate) = gate {
+        hyper::ext::on_informational(&mut request, move |response| {
+            if response.status() == StatusCode::CONTINUE {
+                gate.open();
+            }
+        });
+    }
+    request
+}
+
+/// The proxy's own answer to what no backend answered.
+fn refuse(
+    fault: &Fault,
+    is_grpc: bool,
+    connection: &Connection,
+    record: &mut Record,
+) -> Response<ResponseBody> {
+    tracing::debug!(client = %connection.client, reason = fault.reason(), "{fault}");
+    let mut response = Response::new(ResponseBody::empty());
+    let headers = response.headers_mut();
+    headers.insert(REASON, HeaderValue::from_static(fault.reason()));
+    if is_grpc {
+        // A gRPC status travels in a response of HTTP 200 ("Trailers-Only").
+        let status = fault.grpc_status();
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
+        headers.insert("grpc-status", HeaderValue::from(u16::from(status)));
+        if let Ok(message) = HeaderValue::try_from(grpc_message(&fault.message)) {
+            headers.insert("grpc-message", message);
+        }
+        record.own_answer(StatusCode::OK.as_u16(), Some(status), fault.reason());
+        return response;
+    }
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
+    if fault.kind == Kind::BadRequest {
+        // RFC 9112, section 9.6: after a message whose framing is in doubt nothing else is read.
+        headers.insert(CONNECTION, HeaderValue::from_static("close"));
+    }
+    *response.status_mut() = fault.status();
+    *response.body_mut() = ResponseBody::text(format!("weft: {fault}\n"));
+    record.own_answer(fault.status().as_u16(), None, fault.reason());
+    response
+}
+
+/// Percent-encoded, as gRPC over HTTP/2 wants Status-Message.
+fn grpc_message(message: &str) -> String {
+    message.chars().fold(String::with_capacity(message.len()), |mut encoded, c| {
+        if matches!(c, ' '..='~') && c != '%' {
+            encoded.push(c);
+        } else {
+            let mut utf8 = [0; 4];
+            for byte in c.encode_utf8(&mut utf8).bytes() {
+                encoded.push_str(&format!("%{byte:02X}"));
+            }
+        }
+        encoded
+    })
+}
+
+/// The Service that this connection was opened to does not exist any more.
+fn gone(connection: &Connection) -> Response<ResponseBody> {
+    let text = format!("weft: no Service has the address {} any more\n", connection.ip);
+    let mut response = Response::new(ResponseBody::text(text));
+    *response.status_mut() = StatusCode::SERVICE_UNAVAILABLE;
+    let headers: &mut HeaderMap = response.headers_mut();
+    headers.insert(REASON, HeaderValue::from_static("service_gone"));
+    headers.insert(CONNECTION, HeaderValue::from_static("close"));
+    response
+}

@@ -1,0 +1,140 @@
+//! What is noted of a request, and written into metrics and the access log once, at its end:
+//! whichever way it ends, a record that is dropped is written.
+
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Instant;
+
+use http::HeaderMap;
+use hyper::client::conn::http1;
+
+use super::access::AccessEntry;
+use super::body::{RequestBody, grpc_status};
+use crate::backend::local::Lease;
+use crate::metrics::{Outcome, Series};
+use crate::worker::Worker;
+
+/// A request under way.
+pub(crate) struct Record {
+    worker: Rc<Worker>,
+    series: Arc<Series>,
+    start: Instant,
+    outcome: Outcome,
+    is_grpc: bool,
+    bytes: u64,
+    upstream: Option<Upstream>,
+    access: Option<Box<AccessEntry>>,
+    written: bool,
+}
+
+/// The connection that the answer comes from.
+pub(crate) struct Upstream {
+    pub(crate) lease: Lease,
+    /// Given back to its pool when the response has been read to its end; None for HTTP/2.
+    pub(crate) http1: Option<http1::SendRequest<RequestBody>>,
+}
+
+impl Record {
+    pub(crate) fn new(
+        worker: Rc<Worker>,
+        series: Arc<Series>,
+        start: Instant,
+        is_grpc: bool,
+        access: Option<Box<AccessEntry>>,
+    ) -> Self {
+        let outcome = Outcome { status: 0, grpc_status: None, reason: "client_closed" };
+        Self {
+            worker,
+            series,
+            start,
+            outcome,
+            is_grpc,
+            bytes: 0,
+            upstream: None,
+            access,
+            written: false,
+        }
+    }
+
+    /// A response head is there. Until the body has ended, the client's leaving is what would end
+    /// the request.
+    pub(crate) fn answered(&mut self, status: u16, headers: &HeaderMap) {
+        self.outcome.status = status;
+        if self.is_grpc {
+            // A response of trailers only has them in its head.
+            self.outcome.grpc_status = grpc_status(headers);
+        }
+    }
+
+    /// From now on another rule or backend is what the request counts for.
+    pub(crate) fn set_series(&mut self, series: &Arc<Series>) {
+        self.series = series.clone();
+    }
+
+    pub(crate) fn set_upstream(&mut self, upstream: Upstream) {
+        self.upstream = Some(upstream);
+    }
+
+    pub(crate) fn retried(&self) {
+        self.series.retried();
+    }
+
+    pub(crate) fn access(&mut self) -> Option<&mut AccessEntry> {
+        self.access.as_deref_mut()
+    }
+
+    pub(crate) fn add_bytes(&mut self, bytes: usize) {
+        self.bytes += bytes as u64;
+    }
+
+    pub(crate) fn see_trailers(&mut self, trailers: &HeaderMap) {
+        if self.is_grpc {
+            self.outcome.grpc_status = grpc_status(trailers);
+        }
+    }
+
+    /// The proxy's own answer.
+    pub(crate) fn own_answer(&mut self, status: u16, grpc_status: Option<u8>, reason: &'static str) {
+        self.outcome = Outcome { status, grpc_status, reason };
+        self.write();
+    }
+
+    /// The response was read to its end.
+    pub(crate) fn complete(&mut self) {
+        self.outcome.reason = "";
+        if let Some(Upstream { lease, http1: Some(sender) }) = self.upstream.take() {
+            lease.give_back(sender, &self.worker.pool);
+        }
+        self.write();
+    }
+
+    /// The response broke off.
+    pub(crate) fn fail(&mut self, reason: &'static str) {
+        self.outcome.reason = reason;
+        self.write();
+    }
+
+    fn write(&mut self) {
+        if std::mem::replace(&mut self.written, true) {
+            return;
+        }
+        let took = self.start.elapsed();
+        self.series.record(self.outcome, took);
+        if let Some(access) = self.access.take() {
+            access.write(&self.worker.shared.access_log, self.outcome, took, self.bytes);
+        }
+        self.upstream = None;
+    }
+}
+
+impl Drop for Record {
+    fn drop(&mut self) {
+        self.write();
+    }
+}
+
+impl std::fmt::Debug for Record {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Record").field("outcome", &self.outcome).finish_non_exhaustive()
+    }
+}

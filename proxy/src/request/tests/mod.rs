@@ -1,0 +1,14 @@
+//! Requests through the whole data path: a client, the proxy on real sockets, backends.
+
+mod drain;
+mod expect;
+mod filters;
+mod framing;
+mod grpc;
+mod headers;
+mod http1;
+mod http2;
+mod retry;
+mod routing;
+mod streaming;
+mod upgrade;

@@ -1,0 +1,67 @@
+//! Upgrades: WebSocket and whatever else HTTP/1.1's Upgrade names, and CONNECT. Once both sides
+//! have agreed, bytes pass unread both ways.
+
+use http::header::HeaderValue;
+use http::request::Parts;
+use http::{Method, Request, Response, StatusCode};
+use hyper::body::Incoming;
+use hyper::upgrade::OnUpgrade;
+use hyper_util::rt::TokioIo;
+
+use super::head;
+
+/// A request that asks its connection to become something else.
+pub(crate) struct Upgrade {
+    client: OnUpgrade,
+    /// None for CONNECT.
+    protocol: Option<HeaderValue>,
+}
+
+impl Upgrade {
+    /// Takes the client's side of an upgrade out of a request that asks for one.
+    pub(crate) fn asked(parts: &mut Parts) -> Option<Self> {
+        let protocol = head::upgrade(&parts.headers);
+        if protocol.is_none() && parts.method != Method::CONNECT {
+            return None;
+        }
+        let extensions = std::mem::take(&mut parts.extensions);
+        let mut carrier = Request::new(());
+        *carrier.extensions_mut() = extensions;
+        let client = hyper::upgrade::on(&mut carrier);
+        parts.extensions = std::mem::take(carrier.extensions_mut());
+        Some(Self { client, protocol })
+    }
+
+    /// Asks the backend for the same.
+    pub(crate) fn request(&self, parts: &mut Parts) {
+        if let Some(protocol) = &self.protocol {
+            head::restore_upgrade(&mut parts.headers, protocol.clone());
+        }
+    }
+
+    /// Joins both sides if the backend has agreed; otherwise the response is one like any other.
+    pub(crate) fn response(self, response: &mut Response<Incoming>) {
+        let agreed = match self.protocol {
+            Some(_) => response.status() == StatusCode::SWITCHING_PROTOCOLS,
+            // RFC 9110, section 9.3.6: any 2xx switches to tunnel mode.
+            None => response.status().is_success(),
+        };
+        if !agreed {
+            return;
+        }
+        let backend = hyper::upgrade::on(response);
+        tokio::task::spawn_local(async move {
+            if let Err(error) = join(self.client, backend).await {
+                tracing::debug!(error = %error, "an upgraded connection ended");
+            }
+        });
+    }
+}
+
+async fn join(client: OnUpgrade, backend: OnUpgrade) -> anyhow::Result<()> {
+    // The client's side is there once the response has been written to it.
+    let (backend, client) = tokio::try_join!(backend, client)?;
+    let (mut backend, mut client) = (TokioIo::new(backend), TokioIo::new(client));
+    tokio::io::copy_bidirectional(&mut client, &mut backend).await?;
+    Ok(())
+}

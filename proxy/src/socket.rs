@@ -1,0 +1,50 @@
+//! What the standard library does not offer of sockets: listeners that workers share, and the
+//! address that a connection was redirected from.
+
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener};
+
+use nix::sys::socket::{getsockopt, sockopt};
+use socket2::{Domain, Protocol, Socket, Type};
+use tokio::net::TcpStream;
+
+/// Connections that wait to be accepted, at most; the kernel caps it at net.core.somaxconn.
+const BACKLOG: i32 = 4096;
+
+/// A listener on `addr` that shares its port with others of this process: the kernel spreads
+/// connections over them.
+pub fn listen(addr: SocketAddr) -> io::Result<TcpListener> {
+    let socket = Socket::new(Domain::for_address(addr), Type::STREAM, Some(Protocol::TCP))?;
+    if addr.is_ipv6() {
+        socket.set_only_v6(true)?;
+    }
+    socket.set_reuse_address(true)?;
+    socket.set_reuse_port(true)?;
+    socket.set_nonblocking(true)?;
+    socket.bind(&addr.into())?;
+    socket.listen(BACKLOG)?;
+    Ok(socket.into())
+}
+
+/// Where a redirected connection was meant to go (SO_ORIGINAL_DST, IP6T_SO_ORIGINAL_DST). For a
+/// connection that was not redirected, its local address.
+pub(crate) fn original_destination(stream: &TcpStream) -> io::Result<SocketAddr> {
+    let local = stream.local_addr()?;
+    let original = match local {
+        SocketAddr::V4(_) => getsockopt(stream, sockopt::OriginalDst).map(|addr| {
+            // The kernel's fields are in network order.
+            let ip = Ipv4Addr::from(u32::from_be(addr.sin_addr.s_addr));
+            SocketAddr::new(IpAddr::V4(ip), u16::from_be(addr.sin_port))
+        }),
+        SocketAddr::V6(_) => getsockopt(stream, sockopt::Ip6tOriginalDst).map(|addr| {
+            let ip = Ipv6Addr::from(addr.sin6_addr.s6_addr);
+            SocketAddr::new(IpAddr::V6(ip), u16::from_be(addr.sin6_port))
+        }),
+    };
+    match original {
+        Ok(original) => Ok(original),
+        // No entry in the connection table: nobody redirected it.
+        Err(nix::errno::Errno::ENOENT | nix::errno::Errno::ENOPROTOOPT) => Ok(local),
+        Err(errno) => Err(errno.into()),
+    }
+}

@@ -1,0 +1,96 @@
+//! Where routes, Services and endpoints come from.
+//!
+//! A source runs on the control thread and hands over a [`Snapshot`] whenever what it knows has
+//! changed: whole, consistent and never partly read. All sources yield the same objects, so that
+//! nothing behind this seam knows where they came from.
+
+pub mod manifest;
+
+use std::collections::BTreeSet;
+use std::fmt;
+use std::path::PathBuf;
+
+use weft_gamma::object::{ObjectKey, Objects};
+
+/// All that a source knows at one moment.
+#[derive(Clone, Debug, Default)]
+pub struct Snapshot {
+    pub objects: Objects,
+    /// What of it could not be read, or is not in force for another reason.
+    pub problems: Vec<SourceProblem>,
+}
+
+/// Something that a source could not read or use, named so that its author finds it.
+/// Displayed as `routes.yaml:12: HTTPRoute default/reviews: spec.rules[0].matches: …`.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct SourceProblem {
+    /// The file or folder, where it comes from one.
+    pub file: Option<PathBuf>,
+    /// The line in the file, from 1.
+    pub line: Option<usize>,
+    /// The object, where that much could be read.
+    pub object: Option<ObjectKey>,
+    /// The path of the field; empty for the whole object or file.
+    pub field: String,
+    /// What is wrong and, where it is not plain, what to do.
+    pub message: String,
+}
+
+impl fmt::Display for SourceProblem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(file) = &self.file {
+            write!(f, "{}", file.display())?;
+            if let Some(line) = self.line {
+                write!(f, ":{line}")?;
+            }
+            f.write_str(": ")?;
+        }
+        if let Some(object) = &self.object {
+            write!(f, "{object}: ")?;
+        }
+        if !self.field.is_empty() {
+            write!(f, "{}: ", self.field)?;
+        }
+        f.write_str(&self.message)
+    }
+}
+
+/// Logs each problem once when it appears and once when it has gone.
+#[derive(Debug, Default)]
+struct ProblemLog {
+    /// Without lines: an edit further up in a file does not make it another problem.
+    known: BTreeSet<SourceProblem>,
+}
+
+impl ProblemLog {
+    fn report(&mut self, problems: &[SourceProblem]) {
+        let mut current = BTreeSet::new();
+        let mut unsaid = 0;
+        let mut said = 0;
+        for problem in problems {
+            let without_line = SourceProblem { line: None, ..problem.clone() };
+            let is_new = !self.known.contains(&without_line);
+            if current.insert(without_line) && is_new {
+                if said < MAX_LOGGED_AT_ONCE {
+                    said += 1;
+                    tracing::warn!("{problem}");
+                } else {
+                    unsaid += 1;
+                }
+            }
+        }
+        if unsaid > 0 {
+            tracing::warn!("and {unsaid} more problems in what the source holds");
+        }
+        for gone in self.known.difference(&current).take(MAX_LOGGED_AT_ONCE) {
+            tracing::info!("resolved: {gone}");
+        }
+        self.known = current;
+    }
+}
+
+/// A generator that went wrong can break thousands of objects at once.
+const MAX_LOGGED_AT_ONCE: usize = 50;
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,261 @@
+//! From resolved objects to a table.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+use weft_gamma::endpoints;
+use weft_gamma::matching::Matcher;
+use weft_gamma::object::{EndpointSlice, Kind, NamespacedName, Objects, Service, ServicePort};
+use weft_gamma::resolve::{self, Attached, ResolvedBackend, ResolvedRule, Settings};
+use weft_gamma::route::Filter;
+
+use super::{
+    Action, Destination, Routing, Rule, RuleName, Split, Table, Target, WeightedBackend,
+};
+use crate::backend::{Backend, BackendName, Registry};
+use crate::metrics::{Metrics, RouteLabels, TcpLabels};
+use crate::protocol::{self, Declared};
+
+/// Compiles tables, one after the other, and keeps what must outlive a table: the backends with
+/// their connections, and what was learned about ports.
+#[derive(Debug)]
+pub struct Compiler {
+    /// The namespace of the pod: which consumer routes apply.
+    namespace: String,
+    settings: Settings,
+    metrics: Arc<Metrics>,
+    registry: Registry,
+    server_first: HashMap<BackendName, Arc<AtomicBool>>,
+    generation: u64,
+}
+
+/// One run of the compiler.
+struct Run<'a> {
+    objects: &'a Objects,
+    slices: HashMap<(&'a str, &'a str), Vec<&'a EndpointSlice>>,
+    registry: &'a mut Registry,
+    metrics: &'a Arc<Metrics>,
+    used: HashSet<BackendName>,
+    weights: Vec<(RouteLabels, f64)>,
+}
+
+impl Compiler {
+    pub fn new(namespace: String, settings: Settings, metrics: Arc<Metrics>) -> Self {
+        Self {
+            namespace,
+            settings,
+            metrics,
+            registry: Registry::default(),
+            server_first: HashMap::new(),
+            generation: 0,
+        }
+    }
+
+    /// Compiles the table for the clients in this sidecar's namespace. Endpoints that changed reach
+    /// the workers through the backends, also those of earlier tables.
+    pub fn compile(&mut self, objects: &Objects) -> Table {
+        self.generation += 1;
+        let mut run = Run {
+            objects,
+            slices: slices_by_service(objects),
+            registry: &mut self.registry,
+            metrics: &self.metrics,
+            used: HashSet::new(),
+            weights: Vec::new(),
+        };
+        let resolved = resolve::resolve(objects, &self.settings);
+        let mut destinations = HashMap::new();
+        for parent in resolved.parents.values() {
+            let Some(service) = objects.services.get(&parent.service) else { continue };
+            for port in &parent.ports {
+                let name = BackendName { service: service.name.clone(), port: port.port.port };
+                let server_first = self.server_first.entry(name).or_default().clone();
+                let attached = port.for_client(&self.namespace);
+                let destination =
+                    Arc::new(run.destination(service, &port.port, attached, server_first));
+                for ip in &service.cluster_ips {
+                    destinations.insert((*ip, port.port.port), destination.clone());
+                }
+            }
+        }
+        let Run { used, weights, .. } = run;
+        self.registry.retain(|name| used.contains(name));
+        self.server_first.retain(|name, _| used.contains(name));
+        self.metrics.set_weights(weights);
+        Table { generation: self.generation, destinations }
+    }
+}
+
+fn slices_by_service(objects: &Objects) -> HashMap<(&str, &str), Vec<&EndpointSlice>> {
+    let mut slices: HashMap<_, Vec<_>> = HashMap::new();
+    for slice in objects.slices.values() {
+        if let Some(service) = &slice.service {
+            let key = (slice.name.namespace.as_str(), service.as_str());
+            slices.entry(key).or_default().push(slice.as_ref());
+        }
+    }
+    slices
+}
+
+impl Run<'_> {
+    fn destination(
+        &mut self,
+        service: &Service,
+        port: &ServicePort,
+        attached: &Attached,
+        server_first: Arc<AtomicBool>,
+    ) -> Destination {
+        let parent = RouteLabels {
+            parent_namespace: service.name.namespace.clone(),
+            parent_name: service.name.name.clone(),
+            parent_port: port.port,
+            route_kind: "none",
+            ..RouteLabels::default()
+        };
+        let opaque = self.backend(&service.name, port);
+        let declared = protocol::declared(port);
+        let routing = match attached.kind {
+            None => Routing::Unrouted,
+            Some(kind) => Routing::Routed {
+                kind,
+                matcher: Matcher::new(kind, &attached.rules),
+                rules: attached.rules.iter().map(|rule| self.rule(&parent, rule)).collect(),
+            },
+        };
+        Destination {
+            service: service.name.clone(),
+            port: port.clone(),
+            declared,
+            server_first,
+            routing,
+            unrouted: Arc::new(self.unrouted(&parent, &opaque, declared)),
+            opaque_series: self.metrics.tcp(TcpLabels {
+                parent_namespace: service.name.namespace.clone(),
+                parent_name: service.name.name.clone(),
+                parent_port: port.port,
+                backend_namespace: service.name.namespace.clone(),
+                backend_name: service.name.name.clone(),
+                backend_port: port.port.to_string(),
+            }),
+            opaque,
+            unmatched_series: self.metrics.route(parent),
+        }
+    }
+
+    /// What happens to requests of a port without routes: all go to the Service's own endpoints.
+    fn unrouted(
+        &mut self,
+        parent: &RouteLabels,
+        backend: &Arc<Backend>,
+        declared: Declared,
+    ) -> Rule {
+        let labels = with_backend(parent, &backend.name.service, backend.name.port);
+        let backend = WeightedBackend {
+            weight: 1,
+            filters: Arc::default(),
+            target: Ok(Target { backend: backend.clone(), http2: declared == Declared::Http2 }),
+            series: self.metrics.route(labels),
+        };
+        Rule {
+            source: None,
+            matches: Arc::default(),
+            filters: Arc::default(),
+            action: Action::Forward(Split::new(vec![backend])),
+            series: self.metrics.route(parent.clone()),
+        }
+    }
+
+    fn rule(&mut self, parent: &RouteLabels, rule: &ResolvedRule) -> Rule {
+        let labels = RouteLabels {
+            route_kind: match rule.route.kind {
+                Kind::GrpcRoute => "GRPCRoute",
+                _ => "HTTPRoute",
+            },
+            route_namespace: rule.route.namespace.clone(),
+            route_name: rule.route.name.clone(),
+            rule: rule.index.to_string(),
+            rule_name: rule.name.clone().unwrap_or_default(),
+            ..parent.clone()
+        };
+        Rule {
+            source: Some(RuleName {
+                route: rule.route.clone(),
+                index: rule.index,
+                name: rule.name.clone(),
+            }),
+            matches: rule.matches.clone(),
+            filters: rule.filters.clone(),
+            action: self.action(&labels, rule),
+            series: self.metrics.route(labels),
+        }
+    }
+
+    fn action(&mut self, labels: &RouteLabels, rule: &ResolvedRule) -> Action {
+        if !rule.refusals.is_empty() {
+            let reasons: Vec<String> = rule
+                .refusals
+                .iter()
+                .map(|refusal| format!("{}: {}", refusal.field, refusal.message))
+                .collect();
+            return Action::Refuse(reasons.join("; "));
+        }
+        if rule.filters.iter().any(|filter| matches!(filter, Filter::Redirect(_))) {
+            return Action::Answer;
+        }
+        let total: u64 = rule.backends.iter().map(|backend| u64::from(backend.weight)).sum();
+        let backends = rule
+            .backends
+            .iter()
+            .map(|backend| self.weighted_backend(labels, backend, total))
+            .collect();
+        Action::Forward(Split::new(backends))
+    }
+
+    fn weighted_backend(
+        &mut self,
+        labels: &RouteLabels,
+        backend: &ResolvedBackend,
+        total: u64,
+    ) -> WeightedBackend {
+        let labels = with_backend(labels, &backend.service, backend.port);
+        if total > 0 {
+            // Weights are below 2^20, so that f64 has them exactly.
+            #[allow(clippy::cast_precision_loss)]
+            self.weights.push((labels.clone(), f64::from(backend.weight) / total as f64));
+        }
+        WeightedBackend {
+            weight: backend.weight,
+            filters: backend.filters.clone(),
+            target: match &backend.target {
+                Ok(port) => Ok(Target {
+                    backend: self.backend(&backend.service, port),
+                    http2: protocol::declared(port) == Declared::Http2,
+                }),
+                Err(problem) => Err(problem.message.clone()),
+            },
+            series: self.metrics.route(labels),
+        }
+    }
+
+    /// The backend of a Service's port, with its current endpoints.
+    fn backend(&mut self, service: &NamespacedName, port: &ServicePort) -> Arc<Backend> {
+        let name = BackendName { service: service.clone(), port: port.port };
+        let slices = self.slices.get(&(service.namespace.as_str(), service.name.as_str()));
+        let endpoints =
+            endpoints::ready(slices.into_iter().flatten().copied(), port.name.as_str());
+        let backend = self.registry.intern(&name, endpoints);
+        self.used.insert(name);
+        debug_assert!(self.objects.services.contains_key(service), "references are checked");
+        backend
+    }
+}
+
+fn with_backend(labels: &RouteLabels, service: &NamespacedName, port: u16) -> RouteLabels {
+    RouteLabels {
+        backend_namespace: service.namespace.clone(),
+        backend_name: service.name.clone(),
+        backend_port: port.to_string(),
+        ..labels.clone()
+    }
+}

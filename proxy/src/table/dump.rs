@@ -1,0 +1,81 @@
+//! The table as JSON, for people and programs that ask the admin port.
+
+use serde_json::{Value, json};
+
+use super::{Action, Destination, Routing, Rule, Table};
+
+/// The table with its destinations in the order of Service and port, and the source's problems.
+pub fn dump(table: &Table, problems: &[String]) -> Value {
+    let mut destinations: Vec<_> = table.destinations().collect();
+    destinations.sort_by(|(left_ip, left), (right_ip, right)| {
+        (&left.service, left.port.port, left_ip).cmp(&(&right.service, right.port.port, right_ip))
+    });
+    let destinations: Vec<Value> = destinations
+        .into_iter()
+        .map(|((ip, port), destination)| describe(&ip.to_string(), *port, destination))
+        .collect();
+    json!({
+        "generation": table.generation,
+        "destinations": destinations,
+        "problems": problems,
+    })
+}
+
+fn describe(ip: &str, port: u16, destination: &Destination) -> Value {
+    let (kind, rules) = match &destination.routing {
+        Routing::Unrouted => ("none".to_owned(), vec![rule(&destination.unrouted)]),
+        Routing::Routed { kind, rules, .. } => {
+            (format!("{kind:?}"), rules.iter().map(rule).collect())
+        }
+    };
+    json!({
+        "address": ip,
+        "port": port,
+        "parent": destination.service.to_string(),
+        "protocol": format!("{:?}", destination.declared),
+        "serverFirst": destination.is_server_first(),
+        "routes": kind,
+        "rules": rules,
+    })
+}
+
+fn rule(rule: &Rule) -> Value {
+    let (action, backends) = match &rule.action {
+        Action::Refuse(why) => (json!({ "answer": 500, "why": why }), Vec::new()),
+        Action::Answer => (json!("redirect"), Vec::new()),
+        Action::Forward(split) => (
+            json!("forward"),
+            split
+                .backends()
+                .iter()
+                .map(|backend| match &backend.target {
+                    Ok(target) => {
+                        let set = target.backend.endpoints();
+                        json!({
+                            "backend": target.backend.name.to_string(),
+                            "weight": backend.weight,
+                            "http2": target.http2,
+                            "filters": filters(&backend.filters),
+                            "endpoints": set.endpoints.iter()
+                                .map(|endpoint| endpoint.addr.to_string()).collect::<Vec<_>>(),
+                        })
+                    }
+                    Err(why) => json!({ "weight": backend.weight, "answer": 500, "why": why }),
+                })
+                .collect(),
+        ),
+    };
+    json!({
+        "route": rule.source.as_ref().map(|source| source.route.to_string()),
+        "rule": rule.source.as_ref().map(|source| source.index),
+        "name": rule.source.as_ref().and_then(|source| source.name.clone()),
+        "matches": rule.matches.iter().map(|matched| format!("{matched:?}")).collect::<Vec<_>>(),
+        "filters": filters(&rule.filters),
+        "action": action,
+        "backends": backends,
+    })
+}
+
+fn filters(filters: &[weft_gamma::route::Filter]) -> Vec<String> {
+    filters.iter().map(|filter| format!("{filter:?}")).collect()
+}

@@ -1,0 +1,182 @@
+//! The compiled configuration: what a request is held against.
+//!
+//! A table is immutable. The control thread compiles one from the resolved objects ([`compile`]) and
+//! publishes it by a swap; a request uses the one it began with to its end, so that no request
+//! straddles two configurations.
+
+mod compile;
+mod dump;
+#[cfg(test)]
+mod tests;
+
+use std::collections::HashMap;
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use weft_gamma::matching::Matcher;
+use weft_gamma::object::{NamespacedName, ObjectKey, ServicePort};
+use weft_gamma::route::{Filter, Match, RouteKind};
+
+use crate::backend::Backend;
+use crate::metrics::{Series, TcpSeries};
+use crate::protocol::Declared;
+
+pub use compile::Compiler;
+pub use dump::dump;
+
+/// Everything that this sidecar knows, at one moment.
+#[derive(Debug, Default)]
+pub struct Table {
+    /// Grows by one with every table.
+    pub generation: u64,
+    destinations: HashMap<(IpAddr, u16), Arc<Destination>>,
+}
+
+/// A Service's port, as the application dials it.
+#[derive(Debug)]
+pub struct Destination {
+    pub service: NamespacedName,
+    pub port: ServicePort,
+    pub(crate) declared: Declared,
+    /// The port's clients waited for the server to speak first: no more waiting for their bytes.
+    pub(crate) server_first: Arc<AtomicBool>,
+    pub(crate) routing: Routing,
+    /// Where traffic goes that no route applies to.
+    pub(crate) unrouted: Arc<Rule>,
+    /// For traffic that is not HTTP: the Service's own endpoints.
+    pub(crate) opaque: Arc<Backend>,
+    pub(crate) opaque_series: Arc<TcpSeries>,
+    /// For answers without a rule: 404, 400.
+    pub(crate) unmatched_series: Arc<Series>,
+}
+
+/// What applies to a destination.
+#[derive(Debug)]
+pub(crate) enum Routing {
+    /// No route is attached: requests are balanced over the Service's own endpoints.
+    Unrouted,
+    /// Routes are attached: a request that matches none of their rules is answered 404.
+    Routed { kind: RouteKind, matcher: Matcher, rules: Vec<Rule> },
+}
+
+/// A rule, ready for use.
+#[derive(Debug)]
+pub(crate) struct Rule {
+    /// The route it comes from; None for a destination without routes.
+    pub(crate) source: Option<RuleName>,
+    pub(crate) matches: Arc<[Match]>,
+    pub(crate) filters: Arc<[Filter]>,
+    pub(crate) action: Action,
+    /// For answers that the proxy makes before a backend is chosen.
+    pub(crate) series: Arc<Series>,
+}
+
+/// What names a rule.
+#[derive(Clone, Debug)]
+pub(crate) struct RuleName {
+    pub(crate) route: ObjectKey,
+    pub(crate) index: usize,
+    pub(crate) name: Option<String>,
+}
+
+/// What a rule does with a request.
+#[derive(Debug)]
+pub(crate) enum Action {
+    /// 500, for the reasons given.
+    Refuse(String),
+    /// Its filters answer (a redirect); there is nothing to forward.
+    Answer,
+    /// Goes to one of the backends.
+    Forward(Split),
+}
+
+/// The backends of a rule, by weight.
+#[derive(Debug)]
+pub(crate) struct Split {
+    /// In the route's order; none of weight 0, which get nothing.
+    backends: Vec<WeightedBackend>,
+    total: u64,
+}
+
+#[derive(Debug)]
+pub(crate) struct WeightedBackend {
+    pub(crate) weight: u32,
+    pub(crate) filters: Arc<[Filter]>,
+    /// The backend, or why its share is answered 500.
+    pub(crate) target: Result<Target, String>,
+    pub(crate) series: Arc<Series>,
+}
+
+/// A backend and how to speak to it.
+#[derive(Debug)]
+pub(crate) struct Target {
+    pub(crate) backend: Arc<Backend>,
+    /// The port declares HTTP/2; otherwise only gRPC is sent with HTTP/2.
+    pub(crate) http2: bool,
+}
+
+impl Table {
+    /// The destination at an address, if it is a Service's.
+    pub fn destination(&self, ip: IpAddr, port: u16) -> Option<&Arc<Destination>> {
+        self.destinations.get(&(ip, port))
+    }
+
+    /// How many addresses and ports it knows.
+    pub fn len(&self) -> usize {
+        self.destinations.len()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.destinations.is_empty()
+    }
+
+    /// All destinations, with their addresses, in no order.
+    pub(crate) fn destinations(&self) -> impl Iterator<Item = (&(IpAddr, u16), &Arc<Destination>)> {
+        self.destinations.iter()
+    }
+}
+
+impl Destination {
+    /// Whether its clients are known to wait for the server's first bytes.
+    pub(crate) fn is_server_first(&self) -> bool {
+        self.server_first.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn learn_server_first(&self) {
+        self.server_first.store(true, Ordering::Relaxed);
+    }
+}
+
+impl Split {
+    fn new(backends: Vec<WeightedBackend>) -> Self {
+        let backends: Vec<_> = backends.into_iter().filter(|backend| backend.weight > 0).collect();
+        let total = backends.iter().map(|backend| u64::from(backend.weight)).sum();
+        Self { backends, total }
+    }
+
+    /// Chooses a backend: each with the probability weight / sum of the weights. None where the rule
+    /// has no backend of a weight above 0.
+    ///
+    /// BackendRef.weight: "the proportion of requests forwarded to the referenced backend […]
+    /// computed as weight/(sum of all weights in this BackendRefs list)."
+    pub(crate) fn choose(&self) -> Option<&WeightedBackend> {
+        match self.backends.as_slice() {
+            [] => None,
+            [only] => Some(only),
+            several => {
+                let mut rest = fastrand::u64(..self.total);
+                several.iter().find(|backend| {
+                    let weight = u64::from(backend.weight);
+                    let hit = rest < weight;
+                    rest = rest.wrapping_sub(weight);
+                    hit
+                })
+            }
+        }
+    }
+
+    pub(crate) fn backends(&self) -> &[WeightedBackend] {
+        &self.backends
+    }
+}

@@ -1,0 +1,112 @@
+//! HTTP servers that answer by themselves, for tests that look at the client's side only.
+
+use std::cell::Cell;
+use std::convert::Infallible;
+use std::net::SocketAddr;
+use std::rc::Rc;
+
+use bytes::Bytes;
+use http::{HeaderMap, Request, Response};
+use http_body_util::combinators::UnsyncBoxBody;
+use http_body_util::{BodyExt, Empty, Full};
+use hyper::body::Incoming;
+use hyper::server::conn::{http1, http2};
+use hyper::service::service_fn;
+use hyper_util::rt::TokioIo;
+use tokio::net::TcpListener;
+
+use crate::backend::LocalExecutor;
+
+/// A body of any kind.
+pub(crate) type Body = UnsyncBoxBody<Bytes, Infallible>;
+
+/// A server that runs as long as the test's runtime.
+pub(crate) struct Server {
+    pub(crate) addr: SocketAddr,
+    /// How many requests have come.
+    pub(crate) requests: Rc<Cell<usize>>,
+    /// How many connections are open.
+    pub(crate) open: Rc<Cell<usize>>,
+}
+
+impl Server {
+    /// HTTP/1.1: says `name`, the path and the Host that it was asked for.
+    pub(crate) async fn http1(name: &'static str) -> Self {
+        Self::start(false, move |request| describe(name, &request)).await
+    }
+
+    /// HTTP/2 with prior knowledge: as [`Server::http1`].
+    pub(crate) async fn http2(name: &'static str) -> Self {
+        Self::start(true, move |request| describe(name, &request)).await
+    }
+
+    /// Answers as `handle` says.
+    pub(crate) async fn start<F>(
+        is_http2: bool,
+        handle: impl Fn(Request<Incoming>) -> F + Clone + 'static,
+    ) -> Self
+    where
+        F: Future<Output = Response<Body>> + 'static,
+    {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let addr = listener.local_addr().unwrap();
+        let (requests, open) = (Rc::new(Cell::new(0)), Rc::new(Cell::new(0)));
+        let server = Self { addr, requests: requests.clone(), open: open.clone() };
+        tokio::task::spawn_local(async move {
+            loop {
+                let stream = TokioIo::new(listener.accept().await.unwrap().0);
+                let (requests, handle) = (requests.clone(), handle.clone());
+                let service = service_fn(move |request| {
+                    requests.set(requests.get() + 1);
+                    let answer = handle(request);
+                    async { Ok::<_, Infallible>(answer.await) }
+                });
+                let open = open.clone();
+                open.set(open.get() + 1);
+                tokio::task::spawn_local(async move {
+                    // How it ends is what tests look at from the other side.
+                    if is_http2 {
+                        let connection = http2::Builder::new(LocalExecutor);
+                        let _ = connection.serve_connection(stream, service).await;
+                    } else {
+                        let _ = http1::Builder::new().serve_connection(stream, service).await;
+                    }
+                    open.set(open.get() - 1);
+                });
+            }
+        });
+        server
+    }
+}
+
+fn describe(
+    name: &'static str,
+    request: &Request<Incoming>,
+) -> impl Future<Output = Response<Body>> + 'static {
+    let host = match request.uri().authority() {
+        Some(authority) => authority.to_string(),
+        None => String::from_utf8_lossy(request.headers()["host"].as_bytes()).into_owned(),
+    };
+    let target = request.uri().path_and_query().map(ToString::to_string).unwrap_or_default();
+    let response = Response::builder()
+        .header("served-by", name)
+        .header("seen-host", host)
+        .header("seen-target", target)
+        .body(text(name))
+        .unwrap();
+    std::future::ready(response)
+}
+
+pub(crate) fn text(text: impl Into<Bytes>) -> Body {
+    Full::new(text.into()).boxed_unsync()
+}
+
+pub(crate) fn empty() -> Body {
+    Empty::new().boxed_unsync()
+}
+
+/// A body with trailers.
+pub(crate) fn with_trailers(text: impl Into<Bytes>, trailers: HeaderMap) -> Body {
+    let trailers = std::future::ready(Some(Ok(trailers)));
+    Full::new(text.into()).with_trailers(trailers).boxed_unsync()
+}

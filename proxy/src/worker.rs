@@ -1,0 +1,195 @@
+//! A worker: one thread with its own runtime, listeners, connections and load figures.
+
+use std::cell::{Cell, RefCell};
+use std::net::IpAddr;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use arc_swap::ArcSwap;
+use tokio::sync::watch;
+
+use crate::backend::local::LocalBackend;
+use crate::backend::{Backend, ConnectSettings, PoolSettings};
+use crate::drain::Drain;
+use crate::log::AccessLog;
+use crate::metrics::Metrics;
+use crate::outbound;
+use crate::table::{Destination, Table};
+
+/// How often connections that have been idle for too long are looked for.
+const SWEEP: Duration = Duration::from_secs(5);
+
+/// What workers and the control thread share.
+#[derive(Debug)]
+pub struct Shared {
+    table: ArcSwap<Table>,
+    /// Counts publications: what requests compare, without a lock.
+    count: AtomicU64,
+    /// The same count, for tasks that wait for the next one.
+    published: watch::Sender<u64>,
+    pub metrics: Arc<Metrics>,
+    pub access_log: AccessLog,
+    pub drain: Drain,
+    pub limits: Limits,
+}
+
+/// What a client may ask of the proxy, and how long things may take.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// How long a client may stay silent on a port of unknown protocol before the proxy takes it
+    /// for one that waits for the server.
+    pub detect_timeout: Duration,
+    /// How long a client may take for the head of a request.
+    pub header_timeout: Duration,
+    pub max_header_bytes: usize,
+    pub max_headers: usize,
+    pub connect_timeout: Duration,
+    pub pool_idle_timeout: Duration,
+    pub pool_max_idle: usize,
+}
+
+/// The state of one worker. All that happens on it runs on its thread, hence the cells.
+pub(crate) struct Worker {
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) connect: ConnectSettings,
+    pub(crate) pool: PoolSettings,
+    table: RefCell<Rc<Snapshot>>,
+    seen: Cell<u64>,
+    /// By [`Backend::id`].
+    backends: RefCell<Vec<Option<Rc<LocalBackend>>>>,
+}
+
+/// The table that a request began with. Cloning the `Rc` touches nothing that other workers use.
+pub(crate) struct Snapshot(Arc<Table>);
+
+impl Shared {
+    pub fn new(
+        metrics: Arc<Metrics>,
+        access_log: AccessLog,
+        drain: Drain,
+        limits: Limits,
+    ) -> Arc<Self> {
+        Arc::new(Self {
+            table: ArcSwap::default(),
+            count: AtomicU64::new(0),
+            published: watch::Sender::new(0),
+            metrics,
+            access_log,
+            drain,
+            limits,
+        })
+    }
+
+    /// Publishes a table: requests that begin from now on use it.
+    pub fn publish(&self, table: Table) {
+        self.table.store(Arc::new(table));
+        let count = self.count.fetch_add(1, Ordering::Release) + 1;
+        self.published.send_replace(count);
+    }
+
+    /// The table that was published last.
+    pub fn table(&self) -> Arc<Table> {
+        self.table.load_full()
+    }
+}
+
+impl Snapshot {
+    pub(crate) fn destination(&self, ip: IpAddr, port: u16) -> Option<&Arc<Destination>> {
+        self.0.destination(ip, port)
+    }
+}
+
+impl Worker {
+    fn new(shared: Arc<Shared>) -> Rc<Self> {
+        let limits = shared.limits;
+        Rc::new(Self {
+            connect: ConnectSettings { timeout: limits.connect_timeout },
+            pool: PoolSettings {
+                max_idle: limits.pool_max_idle,
+                idle_timeout: limits.pool_idle_timeout,
+            },
+            table: RefCell::new(Rc::new(Snapshot(shared.table()))),
+            seen: Cell::new(0),
+            backends: RefCell::default(),
+            shared,
+        })
+    }
+
+    /// A worker of the calling thread's runtime, with the tasks that keep it current.
+    pub(crate) fn start(shared: Arc<Shared>) -> Rc<Self> {
+        let worker = Self::new(shared);
+        tokio::task::spawn_local(worker.clone().follow_endpoints());
+        tokio::task::spawn_local(worker.clone().sweep_pools());
+        worker
+    }
+
+    /// The current table.
+    pub(crate) fn table(&self) -> Rc<Snapshot> {
+        let count = self.shared.count.load(Ordering::Acquire);
+        if self.seen.replace(count) != count {
+            *self.table.borrow_mut() = Rc::new(Snapshot(self.shared.table()));
+        }
+        self.table.borrow().clone()
+    }
+
+    /// This worker's side of a backend.
+    pub(crate) fn backend(&self, backend: &Arc<Backend>) -> Rc<LocalBackend> {
+        let mut backends = self.backends.borrow_mut();
+        if backends.len() <= backend.id {
+            backends.resize(backend.id + 1, None);
+        }
+        match &backends[backend.id] {
+            Some(local) if local.is(backend) => local.clone(),
+            _ => backends[backend.id].insert(Rc::new(LocalBackend::new(backend.clone()))).clone(),
+        }
+    }
+
+    /// Takes over published endpoints at once, so that connections to those that are gone close
+    /// without waiting for the next request.
+    async fn follow_endpoints(self: Rc<Self>) {
+        let mut published = self.shared.published.subscribe();
+        while published.changed().await.is_ok() {
+            for slot in self.backends.borrow_mut().iter_mut() {
+                match slot {
+                    Some(backend) if backend.is_retired() => *slot = None,
+                    Some(backend) => backend.refresh(),
+                    None => {}
+                }
+            }
+        }
+    }
+
+    async fn sweep_pools(self: Rc<Self>) {
+        let mut interval = tokio::time::interval(SWEEP);
+        loop {
+            interval.tick().await;
+            let now = Instant::now();
+            for backend in self.backends.borrow().iter().flatten() {
+                backend.sweep(now, &self.pool);
+            }
+        }
+    }
+}
+
+/// Runs a worker on the calling thread until the drain has ended and `stop` says so.
+pub fn run(
+    shared: Arc<Shared>,
+    listeners: Vec<std::net::TcpListener>,
+    mut stop: watch::Receiver<bool>,
+) -> anyhow::Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build_local(tokio::runtime::LocalOptions::default())?;
+    runtime.block_on(async move {
+        let worker = Worker::start(shared);
+        for listener in listeners {
+            let listener = tokio::net::TcpListener::from_std(listener)?;
+            tokio::task::spawn_local(outbound::accept(worker.clone(), listener));
+        }
+        // The sender going away means the same as its word.
+        let _ = stop.wait_for(|stop| *stop).await;
+        Ok(())
+    })
+}

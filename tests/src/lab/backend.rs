@@ -1,0 +1,97 @@
+//! A backend pod: one `weft-echo` bound to a pod address of its own.
+
+use std::collections::BTreeMap;
+use std::sync::{Mutex, PoisonError};
+
+use anyhow::Result;
+use nix::sys::signal::Signal;
+
+use super::manifest::PodRecord;
+use super::namespace::User;
+use super::process::Process;
+use super::{Lab, START_LIMIT};
+
+/// What a Deployment says: which pods to start.
+#[derive(Clone, Debug)]
+pub struct Workload {
+    /// The label `app`.
+    pub app: String,
+    /// The label `version`.
+    pub version: String,
+    /// The namespace of its pods.
+    pub namespace: String,
+    /// The port for HTTP/1, h2c and gRPC. The others are fixed: see [`Workload::ports`].
+    pub http_port: u16,
+}
+
+impl Workload {
+    /// A workload that serves HTTP on 8080.
+    pub fn new(app: &str, version: &str, namespace: &str) -> Workload {
+        let (app, version, namespace) = (app.to_owned(), version.to_owned(), namespace.to_owned());
+        Workload { app, version, namespace, http_port: 8080 }
+    }
+
+    /// The same on another HTTP port.
+    #[must_use]
+    pub fn on_port(mut self, http_port: u16) -> Workload {
+        self.http_port = http_port;
+        self
+    }
+
+    /// The container's ports by the names that a Service's `targetPort` may use.
+    pub fn ports(&self) -> BTreeMap<String, u16> {
+        let fixed = [("tls", 8443), ("raw", 8081), ("tcp-banner", 9090), ("tcp-echo", 9091)];
+        let http = [("http", self.http_port), ("grpc", self.http_port)];
+        fixed.iter().chain(&http).map(|(name, port)| ((*name).to_owned(), *port)).collect()
+    }
+}
+
+/// A running backend pod; ended when dropped.
+pub struct Backend {
+    /// The pod's name, which `weft-echo` puts into its answers.
+    pub name: String,
+    /// Its IPv4 and its IPv6 address.
+    pub addresses: [String; 2],
+    process: Mutex<Process>,
+}
+
+impl Backend {
+    /// Starts the pod's process; its addresses are on the bridge already.
+    pub(super) fn start(lab: &Lab, workload: &Workload, record: &PodRecord) -> Result<Backend> {
+        let mut command = lab.command(User::Application, "weft-echo");
+        command.args(["--service", &workload.app, "--version", &workload.version]);
+        command.args(["--namespace", &workload.namespace, "--pod", &record.name]);
+        command.args(["--bind", &record.addresses.join(",")]);
+        for (name, port) in workload.ports() {
+            if name != "grpc" {
+                command.args([format!("--{name}"), port.to_string()]);
+            }
+        }
+        let log = lab.folder().join("logs").join(format!("pod-{}", record.addresses[0]));
+        let process = Process::start(&record.name, command, &log)?;
+        let (name, addresses) = (record.name.clone(), record.addresses.clone());
+        Ok(Backend { name, addresses, process: Mutex::new(process) })
+    }
+
+    /// Waits for `weft-echo`'s one line that says that all its ports listen.
+    pub fn wait_ready(&self) -> Result<()> {
+        self.process().wait_until(START_LIMIT, |process| process.stdout().contains("listening"))
+    }
+
+    /// Ends the process at once, as a crash does: its address stays and refuses connections.
+    pub fn crash(&self) -> Result<()> {
+        let mut process = self.process();
+        process.signal(Signal::SIGKILL)?;
+        process.wait(START_LIMIT)?;
+        Ok(())
+    }
+
+    /// What the process has printed: one line for each connection that it accepted.
+    pub fn log(&self) -> String {
+        self.process().stdout()
+    }
+
+    fn process(&self) -> std::sync::MutexGuard<'_, Process> {
+        self.process.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

@@ -1,0 +1,248 @@
+//! A small cluster without Kubernetes, made of network namespaces.
+//!
+//! ```text
+//!   the lab's namespace                            a client pod's namespace
+//!   br0  10.244.0.1/16  fd00:10:244::1/64  ──veth── eth0 10.244.2.N  fd00:10:244::2:N
+//!     ├ backend pod 10.244.1.N (weft-echo)           weft-init: Service CIDRs → :15001
+//!     └ backend pod …                                weft-proxy (uid 65101), curl (uid 1000)
+//! ```
+//!
+//! The bridge has no uplink. Service addresses (10.96.0.0/16, fd00:10:96::/112) have a route but
+//! nobody answers there: there is no kube-proxy, so what arrives has gone through the sidecar.
+//! Everything ends with the [`Lab`], however it ends: see [`namespace`].
+
+mod backend;
+mod manifest;
+pub mod metrics;
+mod namespace;
+mod pod;
+mod process;
+mod tools;
+mod traffic;
+
+use std::path::PathBuf;
+use std::process::Command;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+
+pub use backend::{Backend, Workload};
+use manifest::{Manifests, PodRecord};
+use namespace::Namespace;
+pub use namespace::{FOLDER, User};
+pub use pod::{Client, ClientOptions};
+pub use process::{Output, Process, poll, tail};
+pub use traffic::{Request, Seen, Traffic, counts};
+
+/// The ranges of Service addresses, as the cluster's ServiceCIDR objects would tell them.
+pub const SERVICE_CIDRS: &str = "10.96.0.0/16,fd00:10:96::/112";
+
+/// How long a process may take to start on a busy machine.
+pub const START_LIMIT: Duration = Duration::from_secs(20);
+
+/// How long a change of manifests may take to be in effect on a busy machine.
+pub const SETTLE_LIMIT: Duration = Duration::from_secs(10);
+
+/// The cluster. Dropping it ends everything in it.
+pub struct Lab {
+    state: Mutex<State>,
+    /// Below the state: pods go before the world that they stand in.
+    world: Namespace,
+}
+
+struct State {
+    manifests: Manifests,
+    pods: Vec<PodRecord>,
+    clients: Vec<Arc<Client>>,
+}
+
+impl State {
+    /// What a cluster's controllers and DNS do after a change.
+    fn refresh(&self) -> Result<()> {
+        self.manifests.write_slices(&self.pods)?;
+        for client in &self.clients {
+            client.write_hosts(&self.manifests.hosts(&client.namespace))?;
+        }
+        Ok(())
+    }
+}
+
+impl Lab {
+    /// An empty cluster.
+    pub fn new() -> Result<Lab> {
+        let programs = tools::mount_script(&tools::folder()?)?;
+        let world = Namespace::isolated(&format!(
+            "mount -t tmpfs -o mode=0755 weft /run\n\
+             mkdir -m 0755 {FOLDER}\n\
+             cd {FOLDER}\n\
+             mkdir -m 0755 manifests staging logs bin\n\
+             {programs}\n\
+             echo 0 > /proc/sys/net/ipv6/conf/all/disable_ipv6 2>/dev/null || true\n\
+             ip link set lo up\n\
+             ip link add br0 type bridge mcast_snooping 0\n\
+             ip addr add 10.244.0.1/16 dev br0\n\
+             ip -6 addr add fd00:10:244::1/64 dev br0 nodad\n\
+             ip link set br0 up\n\
+             # Service addresses are refused at once instead of after a time-out.\n\
+             echo 1 > /proc/sys/net/ipv4/ip_forward 2>/dev/null || true\n\
+             echo 1 > /proc/sys/net/ipv6/conf/all/forwarding 2>/dev/null || true\n\
+             ip route add unreachable 10.96.0.0/16\n\
+             ip -6 route add unreachable fd00:10:96::/112"
+        ))?;
+        let manifests = Manifests::new(&world.folder());
+        let state = State { manifests, pods: Vec::new(), clients: Vec::new() };
+        Ok(Lab { state: Mutex::new(state), world })
+    }
+
+    /// Writes objects to the manifests and brings EndpointSlices and names up to date.
+    /// Returns `Kind namespace/name` of each object.
+    pub fn apply(&self, yaml: &str) -> Result<Vec<String>> {
+        let mut state = self.state();
+        let applied = state.manifests.apply(yaml)?;
+        state.refresh()?;
+        Ok(applied)
+    }
+
+    /// Removes an object from the manifests.
+    pub fn delete(&self, kind: &str, namespace: &str, name: &str) -> Result<()> {
+        let mut state = self.state();
+        state.manifests.delete(kind, namespace, name)?;
+        state.refresh()
+    }
+
+    /// Does `change` and waits until every proxy has published a new table.
+    pub fn settled<T>(&self, change: impl FnOnce(&Lab) -> Result<T>) -> Result<T> {
+        let clients = self.clients();
+        let before = clients.iter().map(|c| c.generation()).collect::<Result<Vec<_>>>()?;
+        let result = change(self)?;
+        for (client, before) in clients.iter().zip(before) {
+            let newer = || client.generation().is_ok_and(|now| now > before).then_some(());
+            if poll(SETTLE_LIMIT, newer).is_none() {
+                bail!(
+                    "the proxy in {} still serves table {before} after {SETTLE_LIMIT:?}:\n{}",
+                    client.namespace,
+                    tail(&client.proxy_log(), 20)
+                );
+            }
+        }
+        Ok(result)
+    }
+
+    /// Writes a file to the manifests as it is, at once; `name` ends in `.yaml` to be read.
+    pub fn write_file(&self, name: &str, content: &[u8]) -> Result<()> {
+        self.state().manifests.write(name, content)
+    }
+
+    /// The folder of manifests as this process reaches it, for what is done wrong on purpose.
+    pub fn manifest_folder(&self) -> PathBuf {
+        self.world.folder().join("manifests")
+    }
+
+    /// Starts one backend pod and waits until it listens.
+    pub fn backend(&self, workload: &Workload) -> Result<Backend> {
+        let mut started = self.backends(std::slice::from_ref(workload))?;
+        started.pop().context("one backend")
+    }
+
+    /// Starts backend pods side by side and waits until all of them listen.
+    pub fn backends(&self, workloads: &[Workload]) -> Result<Vec<Backend>> {
+        let mut records = Vec::new();
+        let first = self.state().pods.len() + 1;
+        for (number, workload) in (first..).zip(workloads) {
+            records.push(record(workload, u8::try_from(number).context("255 backends at most")?));
+        }
+        let addresses = records.iter().map(|record| {
+            let [v4, v6] = &record.addresses;
+            format!("ip addr add {v4}/32 dev br0\nip -6 addr add {v6}/128 dev br0 nodad\n")
+        });
+        self.world.script(&addresses.collect::<String>())?;
+        self.state().pods.extend(records.iter().cloned());
+        let pairs = workloads.iter().zip(&records);
+        let start = |(workload, record)| Backend::start(self, workload, record);
+        let backends = pairs.map(start).collect::<Result<Vec<Backend>>>()?;
+        for backend in &backends {
+            backend.wait_ready()?;
+        }
+        self.state().refresh()?;
+        Ok(backends)
+    }
+
+    /// Sets what the EndpointSlices say about a backend pod.
+    pub fn set_conditions(&self, pod: &str, ready: bool, terminating: bool) -> Result<()> {
+        let mut state = self.state();
+        let record = state.pods.iter_mut().find(|record| record.name == pod);
+        let record = record.with_context(|| format!("no pod {pod}"))?;
+        (record.ready, record.terminating) = (ready, terminating);
+        state.refresh()
+    }
+
+    /// Takes a backend pod out of the EndpointSlices. Its process goes on.
+    pub fn remove_endpoint(&self, pod: &str) -> Result<()> {
+        let mut state = self.state();
+        // The number of records gives the next address, so the record stays, without its labels.
+        let record = state.pods.iter_mut().find(|record| record.name == pod);
+        record.with_context(|| format!("no pod {pod}"))?.labels.clear();
+        state.refresh()
+    }
+
+    /// A client pod in a Kubernetes namespace, ready to send.
+    pub fn client(&self, namespace: &str) -> Result<Arc<Client>> {
+        self.client_with(namespace, &ClientOptions::default())
+    }
+
+    /// A client pod with options.
+    pub fn client_with(&self, namespace: &str, options: &ClientOptions) -> Result<Arc<Client>> {
+        let client = self.bare_client(namespace, options)?;
+        if !options.plain {
+            client.run_init(&[])?.success().context("weft-init")?;
+            client.start_proxy()?;
+            client.wait_ready()?;
+        }
+        Ok(client)
+    }
+
+    /// A client pod in which neither `weft-init` nor `weft-proxy` has been started yet.
+    pub fn bare_client(&self, namespace: &str, options: &ClientOptions) -> Result<Arc<Client>> {
+        let mut state = self.state();
+        let number = u8::try_from(state.clients.len() + 1).context("255 clients at most")?;
+        let client = Arc::new(Client::start(&self.world, namespace, number, options)?);
+        client.write_hosts(&state.manifests.hosts(namespace))?;
+        state.clients.push(Arc::clone(&client));
+        Ok(client)
+    }
+
+    /// The client pods that have a sidecar.
+    pub fn clients(&self) -> Vec<Arc<Client>> {
+        let mut clients = self.state().clients.clone();
+        clients.retain(|client| client.has_proxy());
+        clients
+    }
+
+    /// The lab's folder as this process reaches it.
+    fn folder(&self) -> PathBuf {
+        self.world.folder()
+    }
+
+    fn command(&self, user: User, program: &str) -> Command {
+        self.world.command(user, program)
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The pod that a Deployment would make of a workload.
+fn record(workload: &Workload, number: u8) -> PodRecord {
+    let labels = [("app", &workload.app), ("version", &workload.version)];
+    PodRecord {
+        name: format!("{}-{}-{number}", workload.app, workload.version),
+        namespace: workload.namespace.clone(),
+        labels: labels.into_iter().map(|(k, v)| (k.to_owned(), v.clone())).collect(),
+        addresses: [format!("10.244.1.{number}"), format!("fd00:10:244::1:{number:x}")],
+        ports: workload.ports(),
+        ready: true,
+        terminating: false,
+    }
+}
