@@ -9,7 +9,7 @@
 //! * `nat WEFT_OUTPUT` redirects. The kernel asks it once, about the first packet of a
 //!   connection; conntrack then treats all others like that one.
 //! * `filter WEFT_INVALID` drops the packets of redirected connections for which conntrack cannot
-//!   do that, see [`guard`].
+//!   do that, see `guard`.
 //!
 //! The order in a chain is part of its meaning: the first rule that matches decides.
 
@@ -103,7 +103,8 @@ fn redirect(config: &Config, family: Family) -> Chain {
 ///   the middle, sends it to some endpoint that knows nothing of it, and that one's RST ends the
 ///   application's healthy connection (kubernetes#74839 is the same on the node);
 /// * from the sidecar it arrives with the source 127.0.0.1:15001, where the application has no
-///   connection, and the kernel's RST ends the sidecar's half while the application waits.
+///   connection, and the kernel's RST ends the sidecar's half while the application waits. (With
+///   IPv6 the kernel sends none; the rule is there so as not to rely on it.)
 ///
 /// Dropped, either is only sent again; and with the next data of the application's conntrack knows
 /// the connection again, because that is redirected exactly as the first packet was. A packet of

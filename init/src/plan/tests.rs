@@ -120,6 +120,17 @@ fn a_jump_too_many_is_deleted_wherever_it_is() {
 }
 
 #[test]
+fn a_chain_that_leads_to_itself_is_emptied_and_not_picked_apart() {
+    let text = saved(&wanted())
+        .replace("-A WEFT_OUTPUT -o lo -j RETURN\n", "-A WEFT_OUTPUT -o lo -j WEFT_OUTPUT\n");
+    for wanted in [wanted(), Vec::new()] {
+        let plan = plan(&Saved::parse(&text), &wanted).unwrap();
+        assert!(!plan.input.contains("-D WEFT_OUTPUT"), "{}", plan.input);
+        assert!(plan.input.contains("-D OUTPUT -p tcp -j WEFT_OUTPUT\n"));
+    }
+}
+
+#[test]
 fn removal_takes_the_redirection_first_and_leaves_what_is_foreign() {
     let foreign = ":FOREIGN - [0:0]\n-A OUTPUT -p udp -j FOREIGN\n";
     let text = saved(&wanted())

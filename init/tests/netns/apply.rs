@@ -1,5 +1,8 @@
 //! What is in the kernel after a run, a second one, another one, and a cleanup.
 
+use std::os::linux::net::SocketAddrExt;
+use std::os::unix::net::{SocketAddr, UnixListener};
+
 use crate::support::{
     PROGRAMS, in_netns, outcome, rules, run, weft_init, weft_init_command, weft_init_through,
 };
@@ -252,6 +255,20 @@ fn runs_at_the_same_time_do_no_harm_nft() {
 #[test]
 fn runs_at_the_same_time_do_no_harm_legacy() {
     in_netns(|| runs_at_the_same_time_do_no_harm("legacy"));
+}
+
+#[test]
+fn a_run_waits_for_the_one_before_it() {
+    in_netns(|| {
+        // What a run that is at work looks like to another one.
+        let name = SocketAddr::from_abstract_name("weft.mesh/init").unwrap();
+        let at_work = UnixListener::bind_addr(&name).unwrap();
+        let run = std::thread::spawn(|| weft_init(&[BOTH]));
+        let waiting = at_work.accept().unwrap();
+        assert_eq!(rules(), "");
+        drop((at_work, waiting));
+        run.join().unwrap().succeeded().said("rules written and verified");
+    });
 }
 
 #[test]

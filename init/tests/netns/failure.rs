@@ -1,6 +1,9 @@
 //! What is missing is named, and nothing is left half done.
 
+use std::io::ErrorKind;
+use std::os::linux::net::SocketAddrExt;
 use std::os::unix::fs::MetadataExt;
+use std::os::unix::net::{SocketAddr, UnixListener};
 use std::thread;
 use std::time::Instant;
 
@@ -231,6 +234,10 @@ fn a_lock_that_others_hold_is_waited_for() {
         while !std::fs::read_to_string("/proc/locks").unwrap().lines().any(waits) {
             assert!(Instant::now() < deadline && !run.is_finished(), "nobody waits for the lock");
         }
+        // And as long as it waits, it keeps other runs waiting.
+        let name = SocketAddr::from_abstract_name("weft.mesh/init").unwrap();
+        let taken = UnixListener::bind_addr(&name).unwrap_err();
+        assert_eq!(taken.kind(), ErrorKind::AddrInUse);
         drop(holder);
         run.join().unwrap().succeeded();
     });

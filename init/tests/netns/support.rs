@@ -148,12 +148,12 @@ pub(crate) fn rules() -> String {
     rules
 }
 
-/// How many packets the rules have matched that end in this, for IPv4 in nft.
-pub(crate) fn matched(table: &str, ending: &str) -> u64 {
-    let saved = run("iptables-nft-save", &["-c", "-t", table]);
+/// How many packets Weft's rules with this text have dropped, in nft.
+pub(crate) fn dropped(program: &str, text: &str) -> u64 {
+    let saved = run(&format!("{program}-save"), &["-c", "-t", "filter"]);
     saved
         .lines()
-        .filter(|line| line.ends_with(ending))
+        .filter(|line| line.contains(text) && line.ends_with("-j DROP"))
         .filter_map(|line| line.strip_prefix('[')?.split_once(':')?.0.parse::<u64>().ok())
         .sum()
 }
@@ -281,7 +281,7 @@ impl Sidecar {
 }
 
 /// `accept` fails instead of waiting for ever.
-fn patient(listener: &TcpListener) {
+pub(crate) fn patient(listener: &TcpListener) {
     let patience = TimeVal::new(PATIENCE.as_secs().try_into().unwrap(), 0);
     setsockopt(listener, sockopt::ReceiveTimeout, &patience).unwrap();
 }

@@ -5,6 +5,7 @@
 //! straddles two configurations.
 
 mod compile;
+mod draws;
 mod dump;
 #[cfg(test)]
 mod tests;
@@ -21,6 +22,7 @@ use weft_gamma::route::{Filter, Match, RouteKind};
 use crate::backend::Backend;
 use crate::metrics::{Series, TcpSeries};
 use crate::protocol::Declared;
+use draws::Draws;
 
 pub use compile::Compiler;
 pub use dump::dump;
@@ -97,6 +99,7 @@ pub(crate) struct Split {
     /// In the route's order; none of weight 0, which get nothing.
     backends: Vec<WeightedBackend>,
     total: u64,
+    draws: Draws,
 }
 
 #[derive(Debug)]
@@ -152,11 +155,12 @@ impl Split {
     fn new(backends: Vec<WeightedBackend>) -> Self {
         let backends: Vec<_> = backends.into_iter().filter(|backend| backend.weight > 0).collect();
         let total = backends.iter().map(|backend| u64::from(backend.weight)).sum();
-        Self { backends, total }
+        Self { backends, total, draws: Draws::new() }
     }
 
     /// Chooses a backend: each with the probability weight / sum of the weights. None where the rule
-    /// has no backend of a weight above 0.
+    /// has no backend of a weight above 0. Over a run of requests the shares are closer to the weights
+    /// than independent draws would be: see [`Draws`].
     ///
     /// BackendRef.weight: "the proportion of requests forwarded to the referenced backend […]
     /// computed as weight/(sum of all weights in this BackendRefs list)."
@@ -165,7 +169,7 @@ impl Split {
             [] => None,
             [only] => Some(only),
             several => {
-                let mut rest = fastrand::u64(..self.total);
+                let mut rest = self.draws.next_below(self.total);
                 several.iter().find(|backend| {
                     let weight = u64::from(backend.weight);
                     let hit = rest < weight;
