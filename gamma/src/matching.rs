@@ -4,7 +4,7 @@
 //! request. Its answer is that of a scan over all matches in the order of [`crate::precedence`].
 //!
 //! How: all matches are sorted once, and from then on are known by their place in that order. Those
-//! with one path (or one gRPC method) make a [`Bucket`], which is found by hash; within it, those that
+//! with one path (or one gRPC method) make a bucket, which is found by hash; within it, those that
 //! ask for a header's or a query parameter's value are found by hash of that value. What is found is
 //! held against the request in full, and the least place wins.
 

@@ -78,16 +78,17 @@ fn document(value: &Value, item: Option<ItemType<'_>>, decoded: &mut Decoded) {
     match watched(api_version, kind) {
         Ok(Some(kind)) => object(value, kind, decoded),
         Ok(None) => {}
-        Err(message) => {
+        Err((kind, message)) => {
+            let object = metadata(value, kind).ok().map(|metadata| key(kind, &metadata.name));
             let field = "apiVersion".to_owned();
-            decoded.problems.push(Problem { object: None, field, message });
+            decoded.problems.push(Problem { object, field, message });
         }
     }
 }
 
 /// The watched kind of an apiVersion and kind; None if it is another one, which is none of our
 /// business, and Err if it is one in a version that Weft cannot read.
-fn watched(api_version: &str, kind: &str) -> Result<Option<Kind>, String> {
+fn watched(api_version: &str, kind: &str) -> Result<Option<Kind>, (Kind, String)> {
     let (group, version) = api_version.rsplit_once('/').unwrap_or(("", api_version));
     let (kind, versions): (Kind, &[&str]) = match (group, kind) {
         ("", "Service") => (Kind::Service, &["v1"]),
@@ -103,7 +104,7 @@ fn watched(api_version: &str, kind: &str) -> Result<Option<Kind>, String> {
         return Ok(Some(kind));
     }
     let slash = if group.is_empty() { "" } else { "/" };
-    Err(format!("{kind} is not known in {api_version}; use {group}{slash}v1"))
+    Err((kind, format!("{kind} is not known in {api_version}; use {group}{slash}v1")))
 }
 
 fn object(value: &Value, kind: Kind, decoded: &mut Decoded) {

@@ -172,6 +172,7 @@ fn the_alphabetical_order_is_of_namespace_slash_name() {
     use super::RouteOrder;
     let order = |namespace, name| RouteOrder { created: 0, namespace, name };
     assert!(order("a-b", "z") < order("a", "a"), "`a-b/z` comes before `a/a`");
+    assert!(order("a", "c") < order("ab", "a"), "`a/c` comes before `ab/a`");
     assert!(order("a", "z") < order("b", "a"));
     assert!(order("a", "a") < order("a", "a-b"));
     assert!(RouteOrder { created: 1, namespace: "a", name: "a" } > order("b", "b"));
