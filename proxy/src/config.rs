@@ -39,12 +39,7 @@ pub struct Config {
     ///
     /// All files below it that end in .yaml, .yml or .json are read, and read again when they
     /// change.
-    #[arg(
-        long,
-        env = "WEFT_MANIFESTS",
-        value_name = "FOLDER",
-        help_heading = "Source of routes"
-    )]
+    #[arg(long, env = "WEFT_MANIFESTS", value_name = "FOLDER", help_heading = "Source of routes")]
     pub manifests: PathBuf,
 
     /// Port on loopback to which weft-init redirects outbound connections.
@@ -273,11 +268,7 @@ impl Config {
             Some(Buckets(bounds)) => bounds.clone(),
             None => DEFAULT_BUCKETS.to_vec(),
         };
-        MetricsSettings {
-            buckets,
-            max_series: self.max_series.get(),
-            ..MetricsSettings::default()
-        }
+        MetricsSettings { buckets, max_series: self.max_series.get(), ..MetricsSettings::default() }
     }
 }
 

@@ -6,6 +6,7 @@
 mod access;
 
 use anyhow::Context;
+use tracing::level_filters::LevelFilter;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{EnvFilter, Layer, Registry, fmt, reload};
@@ -66,25 +67,26 @@ pub fn init(config: &Config) -> anyhow::Result<LogHandle> {
 /// Understands a level or levels by module.
 pub(crate) fn parse_level(text: &str) -> Result<EnvFilter, LevelError> {
     let refuse = |detail: String| LevelError { level: text.to_owned(), detail };
-    let text = text.trim();
-    if text.is_empty() {
-        return Err(refuse(String::new()));
-    }
-    for directive in text.split(',').map(str::trim) {
+    let directives: Vec<&str> = text.split(',').map(str::trim).collect();
+    for directive in &directives {
         // The filter's own parser takes a lone word that is no level for the name of a module, and
         // logs nothing else from then on: a misspelt level would silence the log.
-        let lone_word = !directive.contains(['=', '[', ':']);
-        if lone_word && directive.parse::<tracing::level_filters::LevelFilter>().is_err() {
+        let is_word = !directive.contains(['=', ':', '[', ']', '{', '}']);
+        let is_level = !directive.is_empty() && directive.parse::<LevelFilter>().is_ok();
+        if is_word && !is_level {
             return Err(refuse(String::new()));
         }
     }
-    EnvFilter::builder().parse(text).map_err(|error| refuse(format!(" ({error})")))
+    EnvFilter::builder().parse(directives.join(",")).map_err(|error| refuse(format!(" ({error})")))
 }
 
 fn colours() -> bool {
     std::io::IsTerminal::is_terminal(&std::io::stderr())
         && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
 }
+
+#[cfg(test)]
+pub(crate) use self::tests::handle as test_handle;
 
 #[cfg(test)]
 mod tests;

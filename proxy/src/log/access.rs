@@ -95,8 +95,12 @@ impl AccessLog {
         };
         let (queue, lines) = sync_channel(MAX_QUEUED_LINES);
         let queued_bytes = Arc::new(AtomicUsize::new(0));
-        let writer =
-            Writer { out, lines, queued_bytes: Arc::clone(&queued_bytes), metrics: Arc::clone(&metrics) };
+        let writer = Writer {
+            out,
+            lines,
+            queued_bytes: Arc::clone(&queued_bytes),
+            metrics: Arc::clone(&metrics),
+        };
         std::thread::Builder::new().name("access-log".to_owned()).spawn(move || writer.run())?;
         Ok(AccessLog { on: Some(Arc::new(Lines { json, queue, queued_bytes, metrics })) })
     }
@@ -182,8 +186,7 @@ impl Writer {
     }
 
     fn write(&mut self, batch: &mut Batch) {
-        let written =
-            self.out.write_all(batch.text.as_bytes()).and_then(|()| self.out.flush());
+        let written = self.out.write_all(batch.text.as_bytes()).and_then(|()| self.out.flush());
         if written.is_err() {
             // Standard output is closed or its disk full. There may be better times.
             self.metrics.access_log_dropped(batch.lines);
@@ -349,7 +352,8 @@ fn date(days: u64) -> (u64, u64, u64) {
     let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
     let months_since_march = (5 * day_of_year + 2) / 153;
     let day = day_of_year - (153 * months_since_march + 2) / 5 + 1;
-    let month = if months_since_march < 10 { months_since_march + 3 } else { months_since_march - 9 };
+    let month =
+        if months_since_march < 10 { months_since_march + 3 } else { months_since_march - 9 };
     let year = era * 400 + year_of_era + u64::from(month <= 2);
     (year, month, day)
 }

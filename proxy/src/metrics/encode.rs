@@ -120,11 +120,7 @@ fn routes(families: &mut Families, metrics: &Metrics) -> std::fmt::Result {
             weights.iter().map(|(labels, weight)| (RouteSet(labels), *weight)),
         )?;
     }
-    families.gauge(
-        "weft_metrics_series",
-        "Label sets of routes that are kept.",
-        held as u64,
-    )?;
+    families.gauge("weft_metrics_series", "Label sets of routes that are kept.", held as u64)?;
     families.total(
         "weft_metrics_series_overflows",
         "Label sets of routes that found no room and were counted as \"other\".",
@@ -339,7 +335,9 @@ impl Families<'_> {
                 let mut family =
                     self.encoder.encode_descriptor(name, help, None, MetricType::Counter)?;
                 for (labels, value) in samples {
-                    family.encode_family(&labels)?.encode_counter::<NoLabelSet, _, f64>(&value, None)?;
+                    family
+                        .encode_family(&labels)?
+                        .encode_counter::<NoLabelSet, _, f64>(&value, None)?;
                 }
             }
             Format::Text => {

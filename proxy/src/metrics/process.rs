@@ -6,7 +6,8 @@ use nix::sys::time::TimeValLike;
 /// User and system time of all threads.
 pub(super) fn cpu_seconds() -> Option<f64> {
     let usage = getrusage(UsageWho::RUSAGE_SELF).ok()?;
-    let microseconds = usage.user_time().num_microseconds() + usage.system_time().num_microseconds();
+    let microseconds =
+        usage.user_time().num_microseconds() + usage.system_time().num_microseconds();
     Some(microseconds as f64 / 1e6)
 }
 

@@ -156,9 +156,9 @@ impl<K: Copy + Eq, const SLOTS: usize> Tally<K, SLOTS> {
 
     /// The keys seen so far with their counts.
     pub(super) fn counts(&self) -> impl Iterator<Item = (K, u64)> + '_ {
-        self.slots.iter().map_while(|slot| {
-            slot.key.get().map(|key| (*key, slot.count.load(Ordering::Relaxed)))
-        })
+        self.slots
+            .iter()
+            .map_while(|slot| slot.key.get().map(|key| (*key, slot.count.load(Ordering::Relaxed))))
     }
 
     /// What was counted after all slots had been taken by other keys.

@@ -332,7 +332,9 @@ fn every_family_says_what_it_is() {
     }
     let open_metrics = everything().encode_as(Format::OpenMetrics);
     assert!(open_metrics.ends_with("# EOF\n"));
-    assert!(open_metrics.contains("# TYPE weft_route_requests counter\nweft_route_requests_total{"));
+    assert!(
+        open_metrics.contains("# TYPE weft_route_requests counter\nweft_route_requests_total{")
+    );
 }
 
 /// Prometheus' own opinion, where it is installed.

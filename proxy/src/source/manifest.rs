@@ -36,8 +36,10 @@ pub struct ManifestSource {
 
 /// A folder that nothing can be read from at the start.
 #[derive(Debug, thiserror::Error)]
-#[error("the manifest folder {folder} {problem}: give an existing one with --manifests or \
-         WEFT_MANIFESTS")]
+#[error(
+    "the manifest folder {folder} {problem}: give an existing one with --manifests or \
+         WEFT_MANIFESTS"
+)]
 pub struct FolderError {
     folder: String,
     problem: String,
@@ -156,16 +158,29 @@ impl FolderReader {
     }
 
     fn read(mut self) -> (FolderReader, Seen) {
-        let listing = folder::list(self.reader.folder());
-        // The watch first, then the files: what is written in between is seen or told.
-        let again = self.watch.follow(&listing.folders);
-        let reachable = listing.error.is_none();
-        let changed = self.reader.read(listing);
-        let snapshot = changed.then(|| self.reader.snapshot());
-        let unreadable = self.reader.has_unreadable();
-        (self, Seen { snapshot, reachable, unreadable, again })
+        let mut seen = Seen { snapshot: None, reachable: true, unreadable: false, again: false };
+        let mut changed = false;
+        let mut listing = folder::list(self.reader.folder());
+        for _ in 0..MAX_READINGS {
+            // The watch first, then the files: what is written in between is seen or told.
+            seen.again |= self.watch.follow(&listing.folders);
+            seen.reachable = listing.error.is_none();
+            changed |= self.reader.read(&listing);
+            // Files that changed together, as those of a ConfigMap do, count together.
+            let after = folder::list(self.reader.folder());
+            if after.agrees_with(&listing) {
+                break;
+            }
+            listing = after;
+        }
+        seen.unreadable = self.reader.has_unreadable();
+        seen.snapshot = changed.then(|| self.reader.snapshot());
+        (self, seen)
     }
 }
+
+/// How often a folder is read at a time that goes on changing meanwhile.
+const MAX_READINGS: usize = 4;
 
 fn check(folder: &Path) -> Result<(), FolderError> {
     let problem = match std::fs::read_dir(folder) {

@@ -86,7 +86,9 @@ pub(super) fn duplicate(
         line: Some(line),
         object: Some(key.clone()),
         field: String::new(),
-        message: format!("is in {first}:{first_line} already, which is in force; delete one of them"),
+        message: format!(
+            "is in {first}:{first_line} already, which is in force; delete one of them"
+        ),
     }
 }
 
@@ -206,9 +208,9 @@ fn split(text: &str) -> Vec<(usize, &str)> {
     let (mut start, mut start_line) = (0, 1);
     let mut offset = 0;
     for (index, line) in text.split_inclusive('\n').enumerate() {
-        let begins = line.strip_prefix("---").is_some_and(|rest| {
-            rest.is_empty() || rest.starts_with([' ', '\t', '\r', '\n'])
-        });
+        let begins = line
+            .strip_prefix("---")
+            .is_some_and(|rest| rest.is_empty() || rest.starts_with([' ', '\t', '\r', '\n']));
         if begins && offset > start {
             documents.push((start_line, &text[start..offset]));
             (start, start_line) = (offset, index + 1);

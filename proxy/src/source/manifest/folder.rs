@@ -21,6 +21,21 @@ pub(super) struct Listing {
     pub(super) error: Option<io::Error>,
 }
 
+impl Listing {
+    /// Whether nothing changed between the two.
+    pub(super) fn agrees_with(&self, other: &Listing) -> bool {
+        let stamps = |listing: &Listing| {
+            let files = listing.files.iter();
+            files.map(|(path, stamp)| (path.clone(), stamp.as_ref().ok().copied())).collect()
+        };
+        let (mine, theirs): (Vec<_>, Vec<_>) = (stamps(self), stamps(other));
+        mine == theirs
+            && self.folders == other.folders
+            && self.unreadable.len() == other.unreadable.len()
+            && self.error.is_some() == other.error.is_some()
+    }
+}
+
 /// What changes when a file is written or replaced.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Stamp {
@@ -128,7 +143,13 @@ fn list_into(
             }
         }
     }
-    Ok(())
+    // Else what was not found in it may only have moved away together with it.
+    let metadata = fs::metadata(folder)?;
+    if (metadata.dev(), metadata.ino()) == id {
+        Ok(())
+    } else {
+        Err(io::Error::other("it was replaced while it was read"))
+    }
 }
 
 const MAX_DEPTH: usize = 32;

@@ -77,13 +77,11 @@ impl Node {
     fn descend(&self, path: &str, field: &str) -> Option<usize> {
         let (line, path, node) = match &self.value {
             Value::Scalar(_) => return None,
-            Value::Mapping(fields) => {
-                fields.iter().find_map(|(key, line, node)| {
-                    let dot = if path.is_empty() { "" } else { "." };
-                    let path = format!("{path}{dot}{key}");
-                    leads_to(&path, field).then_some((*line, path, node))
-                })?
-            }
+            Value::Mapping(fields) => fields.iter().find_map(|(key, line, node)| {
+                let dot = if path.is_empty() { "" } else { "." };
+                let path = format!("{path}{dot}{key}");
+                leads_to(&path, field).then_some((*line, path, node))
+            })?,
             Value::Sequence(items) => items.iter().enumerate().find_map(|(index, node)| {
                 let path = format!("{path}[{index}]");
                 leads_to(&path, field).then_some((node.line, path, node))

@@ -54,8 +54,8 @@ impl Reader {
     }
 
     /// Reads what has changed. True where there is something new to say, and the first time.
-    pub(super) fn read(&mut self, listing: Listing) -> bool {
-        let problems = folder_problems(&self.folder, &listing);
+    pub(super) fn read(&mut self, listing: &Listing) -> bool {
+        let problems = folder_problems(&self.folder, listing);
         let mut changed = !self.has_read || problems != self.problems;
         self.has_read = true;
         self.problems = problems;
@@ -69,8 +69,10 @@ impl Reader {
             changed |= !stays;
             stays
         });
-        for (path, stamp) in listing.files {
-            changed |= self.read_file(path, stamp);
+        for (path, stamp) in &listing.files {
+            let stamp = stamp.as_ref().copied();
+            let stamp = stamp.map_err(|error| io::Error::new(error.kind(), error.to_string()));
+            changed |= self.read_file(path.clone(), stamp);
         }
         changed
     }
@@ -116,9 +118,9 @@ impl Reader {
         let read = stamp.and_then(|stamp| Ok((stamp, read_bytes(&path)?)));
         let (stamp, bytes) = match read {
             Ok((stamp, bytes)) => (Some(stamp), Ok(bytes)),
-            // Deleted since the folder was listed.
+            // Gone since the folder was listed, and maybe the folder with it: the next listing tells.
             Err(error) if error.kind() == io::ErrorKind::NotFound && !is_link(&path) => {
-                return self.files.remove(&path).is_some();
+                return false;
             }
             Err(error) => (None, Err(error)),
         };

@@ -10,7 +10,6 @@ use weft_gamma::object::{Kind, NamespacedName, ObjectKey};
 use super::*;
 use crate::metrics::MetricsSettings;
 
-
 /// Longer than any test runs, so that what happens is not the poll's doing.
 const NEVER: Duration = Duration::from_secs(3600);
 
@@ -242,13 +241,15 @@ async fn an_emptied_file_keeps_its_objects_until_it_is_deleted() {
 #[tokio::test]
 async fn of_duplicates_the_first_file_counts() {
     let twice = format!("{}---\n{}", service("b", 80), service("b", 81));
-    let mut running =
-        Running::start(&[("1.yaml", &service("a", 80)), ("2.yaml", &service("a", 81)), ("3.yaml", &twice)]);
+    let mut running = Running::start(&[
+        ("1.yaml", &service("a", 80)),
+        ("2.yaml", &service("a", 81)),
+        ("3.yaml", &twice),
+    ]);
     let snapshot = running.next().await;
     assert_eq!((port(&snapshot, "a"), port(&snapshot, "b")), (80, 80));
     let [first, second] = snapshot.problems.as_slice() else { panic!("{}", said(&snapshot)) };
-    let key =
-        ObjectKey { kind: Kind::Service, namespace: "default".into(), name: "a".into() };
+    let key = ObjectKey { kind: Kind::Service, namespace: "default".into(), name: "a".into() };
     assert_eq!((&first.file, &first.object), (&Some(running.path("2.yaml")), &Some(key)));
     assert!(first.message.contains("1.yaml:1"), "{first}");
     assert_eq!((&second.file, second.line), (&Some(running.path("3.yaml")), Some(11)));
@@ -264,14 +265,18 @@ async fn of_duplicates_the_first_file_counts() {
 async fn a_problem_names_file_line_object_and_field() {
     let text = format!("{}---\n{}    targetPort: 8080\n", service("a", 80), service("b", 80))
         .replace("name: b\n  namespace: default\n", "name: b\n")
-        .replace("- name: http\n    port: 80\n    targetPort", "- name: http\n    port: {}\n    targetPort");
+        .replace(
+            "- name: http\n    port: 80\n    targetPort",
+            "- name: http\n    port: {}\n    targetPort",
+        );
     let mut running = Running::start(&[("a.yaml", &text)]);
     let snapshot = running.next().await;
     let problem = snapshot.problems.first().unwrap();
     assert!(problem.field.starts_with("spec.ports[0].port"), "{problem:?}");
     let name = problem.object.as_ref().map(|key| key.name.as_str());
     assert_eq!((name, problem.line), (Some("b"), Some(20)), "{problem}\n{text}");
-    let start = format!("{}:20: Service default/b: spec.ports[0].port", running.path("a.yaml").display());
+    let start =
+        format!("{}:20: Service default/b: spec.ports[0].port", running.path("a.yaml").display());
     assert!(problem.to_string().starts_with(&start), "{problem}");
     assert!(names(&snapshot).contains(&"a"));
 }
@@ -346,7 +351,8 @@ async fn a_mounted_config_map_is_followed() {
 #[tokio::test]
 async fn what_tells_no_event_is_polled() {
     let poll = Duration::from_millis(20);
-    let mut running = Running::start_with(&[("b.yaml", &service("b", 80))], Pace { poll, ..Pace::default() });
+    let mut running =
+        Running::start_with(&[("b.yaml", &service("b", 80))], Pace { poll, ..Pace::default() });
     running.next().await;
     let outside = running.dir.path().join("outside.yaml");
     fs::write(&outside, service("a", 80)).unwrap();
@@ -381,7 +387,7 @@ fn nothing_new_is_no_news() {
     let file = dir.path().join("a.yaml");
     fs::write(&file, service("a", 80)).unwrap();
     let mut reader = Reader::new(dir.path());
-    let mut read = || reader.read(folder::list(dir.path()));
+    let mut read = || reader.read(&folder::list(dir.path()));
     assert!(read(), "the first time");
     assert!(!read(), "nothing was touched");
     fs::write(&file, service("a", 80)).unwrap();

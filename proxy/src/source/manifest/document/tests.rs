@@ -95,8 +95,7 @@ fn a_large_document_is_read() {
         let _ = writeln!(list, "- {}", item.trim_end().replace('\n', "\n  "));
     }
     assert!(list.len() > 2 << 20);
-    let Parsed { content, unreadable } =
-        parse(Path::new("large.yaml"), list.as_bytes());
+    let Parsed { content, unreadable } = parse(Path::new("large.yaml"), list.as_bytes());
     assert!(!unreadable, "{:?}", content.problems.first());
     assert_eq!(content.objects.services.len(), items);
 }
