@@ -38,9 +38,33 @@ pub struct Config {
     /// GRPCRoutes and ReferenceGrants as `kubectl get -o yaml` prints them.
     ///
     /// All files below it that end in .yaml, .yml or .json are read, and read again when they
-    /// change.
+    /// change. Without it the API server is asked, as the pod's ServiceAccount (or as KUBECONFIG
+    /// says), for the Services that the pod connects to and their routes.
     #[arg(long, env = "WEFT_MANIFESTS", value_name = "FOLDER", help_heading = "Source of routes")]
-    pub manifests: PathBuf,
+    pub manifests: Option<PathBuf>,
+
+    /// Seconds after which a Service that the pod has not used any more is no longer watched.
+    #[arg(
+        long = "forget-seconds",
+        env = "WEFT_FORGET_SECONDS",
+        value_name = "SECONDS",
+        default_value = "600",
+        value_parser = seconds,
+        help_heading = "Source of routes"
+    )]
+    pub forget: Duration,
+
+    /// Milliseconds that the first connection to an address may wait for the API server; after
+    /// that it is passed on as it is.
+    #[arg(
+        long = "lookup-timeout-ms",
+        env = "WEFT_LOOKUP_TIMEOUT_MS",
+        value_name = "MILLISECONDS",
+        default_value = "1000",
+        value_parser = milliseconds,
+        help_heading = "Source of routes"
+    )]
+    pub lookup_timeout: Duration,
 
     /// Port on loopback to which weft-init redirects outbound connections.
     #[arg(

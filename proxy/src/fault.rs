@@ -22,6 +22,8 @@ pub enum Kind {
     /// The request is one that two parties may read differently (RFC 9112, section 3.2), or that
     /// cannot be forwarded.
     BadRequest,
+    /// The request has more headers than the proxy takes.
+    TooManyHeaders,
     /// Routes are attached, but no rule matches.
     NoRuleMatched,
     /// The rule says something that Weft does not understand or implement.
@@ -43,8 +45,9 @@ pub enum Kind {
 }
 
 /// gRPC status codes that the proxy answers with.
-const GRPC_INTERNAL: u8 = 13;
+const GRPC_RESOURCE_EXHAUSTED: u8 = 8;
 const GRPC_UNIMPLEMENTED: u8 = 12;
+const GRPC_INTERNAL: u8 = 13;
 const GRPC_UNAVAILABLE: u8 = 14;
 
 impl Fault {
@@ -56,6 +59,7 @@ impl Fault {
     pub fn status(&self) -> StatusCode {
         match self.kind {
             Kind::BadRequest | Kind::ClientBody => StatusCode::BAD_REQUEST,
+            Kind::TooManyHeaders => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
             Kind::NoRuleMatched => StatusCode::NOT_FOUND,
             Kind::RuleRefused | Kind::NoBackend | Kind::BackendInvalid => {
                 StatusCode::INTERNAL_SERVER_ERROR
@@ -74,6 +78,7 @@ impl Fault {
     /// what a server without that method says.
     pub fn grpc_status(&self) -> u8 {
         match self.kind {
+            Kind::TooManyHeaders => GRPC_RESOURCE_EXHAUSTED,
             Kind::NoRuleMatched => GRPC_UNIMPLEMENTED,
             Kind::BadRequest | Kind::ClientBody => GRPC_INTERNAL,
             Kind::RuleRefused
@@ -90,6 +95,7 @@ impl Fault {
     pub fn reason(&self) -> &'static str {
         match self.kind {
             Kind::BadRequest => "bad_request",
+            Kind::TooManyHeaders => "too_many_headers",
             Kind::NoRuleMatched => "no_rule_matched",
             Kind::RuleRefused => "rule_refused",
             Kind::NoBackend => "no_backend",

@@ -15,6 +15,7 @@ mod opaque;
 mod outbound;
 mod prefixed;
 mod protocol;
+pub mod publish;
 mod request;
 pub mod rlimit;
 pub mod socket;

@@ -7,24 +7,32 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 use weft_gamma::resolve::Settings;
 use weft_proxy::admin::{self, AdminState, Readiness};
 use weft_proxy::config::Config;
 use weft_proxy::drain::Drain;
 use weft_proxy::log::{self, AccessLog, LogHandle};
 use weft_proxy::metrics::Metrics;
-use weft_proxy::source::Snapshot;
+use weft_proxy::publish::Publisher;
+use weft_proxy::source::kube::{KubeSource, UsedServices};
 use weft_proxy::source::manifest::ManifestSource;
-use weft_proxy::table::Compiler;
+use weft_proxy::source::{Lookup, Snapshot};
 use weft_proxy::worker::{self, Limits, Shared};
-use weft_proxy::{rlimit, socket, table};
+use weft_proxy::{rlimit, socket};
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 /// How often series that nobody uses any more are looked for.
 const METRICS_SWEEP: Duration = Duration::from_secs(60);
+
+/// Where routes, Services and endpoints come from.
+enum Source {
+    Manifests(ManifestSource),
+    /// On demand, for the addresses that workers ask for.
+    ApiServer(mpsc::UnboundedReceiver<Lookup>),
+}
 
 fn main() -> ExitCode {
     let config = Config::from_environment();
@@ -43,8 +51,14 @@ fn run(config: Config) -> anyhow::Result<()> {
     let metrics = Metrics::new(&config.metrics_settings());
     let access_log = AccessLog::start(config.access_log, metrics.clone())?;
     let descriptors = rlimit::raise_open_files();
-    let source = ManifestSource::new(&config.manifests, metrics.clone())?;
-    let shared = Shared::new(metrics, access_log.clone(), Drain::default(), limits(&config));
+    let (lookup, lookups) = mpsc::unbounded_channel();
+    let source = match &config.manifests {
+        Some(folder) => Source::Manifests(ManifestSource::new(folder, metrics.clone())?),
+        None => Source::ApiServer(lookups),
+    };
+    let on_demand = matches!(source, Source::ApiServer(_)).then_some(lookup);
+    let shared =
+        Shared::new(metrics, access_log.clone(), Drain::default(), limits(&config), on_demand);
 
     let workers = config.worker_count().get();
     let (stop, stopped) = watch::channel(false);
@@ -85,18 +99,19 @@ async fn control(
     config: &Config,
     shared: &Arc<Shared>,
     log: LogHandle,
-    source: ManifestSource,
+    source: Source,
 ) -> anyhow::Result<()> {
     let readiness = Arc::new(Readiness::default());
     readiness.listeners_are_up();
-    let problems = Arc::new(arc_swap::ArcSwap::from_pointee(Vec::<String>::new()));
+    let mut publisher =
+        Publisher::new(shared.clone(), config.namespace.clone(), Settings::default());
     let state = AdminState {
         readiness: readiness.clone(),
         metrics: shared.metrics.clone(),
         log,
         config: {
-            let (shared, problems) = (shared.clone(), problems.clone());
-            Arc::new(move || table::dump(&shared.table(), &problems.load()))
+            let (shared, problems) = (shared.clone(), publisher.problems());
+            Arc::new(move || problems.dump(&shared))
         },
         drain: {
             let drain = shared.drain.clone();
@@ -108,21 +123,20 @@ async fn control(
     let mut admin = tokio::spawn(admin::serve_admin(admin_listener, state.clone()));
     let mut serve_metrics = tokio::spawn(admin::serve_metrics(metrics_listener, state));
 
-    let mut compiler =
-        Compiler::new(config.namespace.clone(), Settings::default(), shared.metrics.clone());
-    let publisher = shared.clone();
     let publish = move |snapshot: Snapshot| {
-        publish(&publisher, &mut compiler, &snapshot);
-        problems.store(Arc::new(snapshot.problems.iter().map(ToString::to_string).collect()));
+        publisher.publish(snapshot);
         readiness.source_has_answered();
     };
     let mut sweep = tokio::time::interval(METRICS_SWEEP);
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
-    let mut source = std::pin::pin!(source.run(publish));
+    let mut source = std::pin::pin!(source.run(config, shared, publish));
     loop {
         tokio::select! {
-            () = &mut source => anyhow::bail!("the source has ended"),
+            ended = &mut source => {
+                ended?;
+                anyhow::bail!("the source has ended")
+            }
             ended = &mut admin => anyhow::bail!("the admin server has ended: {ended:?}"),
             ended = &mut serve_metrics => anyhow::bail!("the metrics server has ended: {ended:?}"),
             _ = sweep.tick() => {
@@ -137,7 +151,7 @@ async fn control(
     // Routes still change while the last requests run.
     let drained = drain(shared, config.drain);
     tokio::select! {
-        () = &mut source => anyhow::bail!("the source has ended"),
+        ended = &mut source => ended?,
         () = drained => {}
         _ = terminate.recv() => tracing::warn!("second signal: exiting at once"),
         _ = interrupt.recv() => tracing::warn!("second signal: exiting at once"),
@@ -145,23 +159,30 @@ async fn control(
     Ok(())
 }
 
-fn publish(shared: &Shared, compiler: &mut Compiler, snapshot: &Snapshot) {
-    let start = Instant::now();
-    let table = compiler.compile(&snapshot.objects);
-    let (generation, destinations) = (table.generation, table.len());
-    shared.publish(table);
-    let took = start.elapsed();
-    let routes = snapshot.objects.routes.len();
-    let problems = snapshot.problems.len();
-    shared.metrics.table_published(generation, took, routes, destinations, problems);
-    tracing::info!(
-        generation,
-        routes,
-        destinations,
-        problems,
-        microseconds = u64::try_from(took.as_micros()).unwrap_or(u64::MAX),
-        "table published",
-    );
+impl Source {
+    async fn run(
+        self,
+        config: &Config,
+        shared: &Arc<Shared>,
+        publish: impl FnMut(Snapshot),
+    ) -> anyhow::Result<()> {
+        match self {
+            Self::Manifests(source) => source.run(publish).await,
+            Self::ApiServer(lookups) => {
+                let client = kube::Client::try_default().await.context(
+                    "no API server to ask: run in a pod, set KUBECONFIG, or give --manifests",
+                )?;
+                let used = {
+                    let shared = shared.clone();
+                    UsedServices(Box::new(move || shared.table().take_used()))
+                };
+                let namespace = config.namespace.clone();
+                let source = KubeSource::new(client, namespace, lookups, used, config.forget);
+                source.run(shared.metrics.clone(), publish).await;
+            }
+        }
+        Ok(())
+    }
 }
 
 async fn drain(shared: &Shared, deadline: Duration) {
@@ -200,5 +221,6 @@ fn limits(config: &Config) -> Limits {
         connect_timeout: config.connect_timeout,
         pool_idle_timeout: config.pool_idle,
         pool_max_idle: config.pool_max_idle_per_endpoint,
+        lookup_timeout: config.lookup_timeout,
     }
 }

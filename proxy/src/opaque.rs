@@ -5,10 +5,12 @@ use std::io;
 use std::net::SocketAddr;
 use std::time::Instant;
 
-use tokio::io::{AsyncRead, AsyncWrite, copy_bidirectional_with_sizes};
+use tokio::io::copy_bidirectional_with_sizes;
 use tokio::net::TcpStream;
 
 use crate::backend::local::Lease;
+use crate::prefixed::Prefixed;
+use crate::socket;
 use crate::table::Destination;
 use crate::worker::Worker;
 
@@ -21,7 +23,7 @@ const ATTEMPTS: usize = 3;
 /// Joins a client with one of the Service's endpoints.
 pub(crate) async fn to_service(
     worker: &Worker,
-    mut client: impl AsyncRead + AsyncWrite + Unpin,
+    mut client: Prefixed,
     client_addr: SocketAddr,
     destination: &Destination,
 ) -> io::Result<()> {
@@ -34,6 +36,7 @@ pub(crate) async fn to_service(
         Err((reason, error)) => {
             tracing::debug!(client = %client_addr, service = %destination.service, %error, reason);
             series.closed(start.elapsed(), 0, 0, reason);
+            client.reset().set();
             return Err(error);
         }
     };
@@ -50,6 +53,7 @@ pub(crate) async fn to_service(
         }
         Err(error) => {
             series.closed(start.elapsed(), 0, 0, "reset");
+            client.reset().set();
             Err(error)
         }
     }
@@ -82,19 +86,29 @@ async fn connect(
 /// Joins a client with the address that it dialled, as if the proxy were not there.
 pub(crate) async fn to_original(
     worker: &Worker,
-    mut client: TcpStream,
+    client: TcpStream,
     original: SocketAddr,
 ) -> io::Result<()> {
     let _watch = worker.shared.drain.watch();
-    let mut backend = TcpStream::connect(original).await?;
-    crate::backend::set_options(&backend)?;
-    join(&mut client, &mut backend).await.map(|_bytes| ())
+    let mut client = Prefixed::new(client, Vec::new());
+    let joined = async {
+        let mut backend = TcpStream::connect(original).await?;
+        crate::backend::set_options(&backend)?;
+        join(&mut client, &mut backend).await
+    };
+    let joined = joined.await;
+    if joined.is_err() {
+        client.reset().set();
+    }
+    joined.map(|_bytes| ())
 }
 
-/// Copies both ways until both have ended; an end of one side is passed on as such.
-async fn join(
-    client: &mut (impl AsyncRead + AsyncWrite + Unpin),
-    backend: &mut TcpStream,
-) -> io::Result<(u64, u64)> {
-    copy_bidirectional_with_sizes(client, backend, BUFFER, BUFFER).await
+/// Copies both ways until both have ended; an end of one side is passed on as such, and a reset of
+/// one side is a reset of the other. Of the client's that is the caller's to see to.
+async fn join(client: &mut Prefixed, backend: &mut TcpStream) -> io::Result<(u64, u64)> {
+    let copied = copy_bidirectional_with_sizes(client, backend, BUFFER, BUFFER).await;
+    if copied.is_err() {
+        socket::reset_on_close(backend);
+    }
+    copied
 }

@@ -14,7 +14,7 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::AsyncReadExt;
 use tokio::net::{TcpListener, TcpStream};
 
-use crate::backend::{LocalExecutor, error_chain, set_options};
+use crate::backend::{HTTP1_BUFFER, LocalExecutor, error_chain, set_options};
 use crate::opaque;
 use crate::prefixed::Prefixed;
 use crate::protocol::{self, Declared, Detected};
@@ -81,7 +81,11 @@ async fn serve(worker: Rc<Worker>, stream: TcpStream, client: SocketAddr) {
     metrics.connections().closed();
 }
 
-async fn serve_accepted(worker: Rc<Worker>, stream: TcpStream, client: SocketAddr) -> io::Result<()> {
+async fn serve_accepted(
+    worker: Rc<Worker>,
+    stream: TcpStream,
+    client: SocketAddr,
+) -> io::Result<()> {
     let local = stream.local_addr()?;
     let original = socket::original_destination(&stream)?;
     if original == local {
@@ -97,9 +101,13 @@ async fn serve_accepted(worker: Rc<Worker>, stream: TcpStream, client: SocketAdd
 pub(crate) async fn serve_redirected(worker: Rc<Worker>, accepted: Accepted) -> io::Result<()> {
     set_options(&accepted.stream)?;
     let original = accepted.original;
-    let destination = worker.table().destination(original.ip(), original.port()).cloned();
+    let table = worker.table_for(original.ip(), original.port()).await;
+    let destination = table.destination(original.ip(), original.port()).cloned();
     match destination {
-        Some(destination) => to_service(worker, accepted, destination).await,
+        Some(destination) => {
+            destination.touch();
+            to_service(worker, accepted, destination).await
+        }
         None => {
             worker.shared.metrics.connections().detected("passthrough");
             opaque::to_original(&worker, accepted.stream, original).await
@@ -129,6 +137,7 @@ async fn to_service(
                 client: accepted.client,
                 ip: accepted.original.ip(),
                 port: accepted.original.port(),
+                reset: stream.reset().clone(),
             });
             if detected == Detected::Http2 {
                 connections.detected("http2");
@@ -188,7 +197,10 @@ async fn detect(
             Detected::Other if matches!(destination.declared, Declared::Http | Declared::Http2) => {
                 return Ok((Detected::Http1, first));
             }
-            // The client has closed its side.
+            // The client has closed its side; without a request there is nobody to ask for anything.
+            Detected::Incomplete if read == 0 && is_http && first.is_empty() => {
+                return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "no request came"));
+            }
             Detected::Incomplete if read == 0 => return Ok((Detected::Other, first)),
             Detected::Incomplete => {}
             detected => return Ok((detected, first)),
@@ -196,11 +208,7 @@ async fn detect(
     }
 }
 
-async fn serve_http1(
-    worker: &Rc<Worker>,
-    stream: Prefixed<TcpStream>,
-    connection: Rc<Connection>,
-) {
+async fn serve_http1(worker: &Rc<Worker>, stream: Prefixed, connection: Rc<Connection>) {
     let limits = &worker.shared.limits;
     let client = connection.client;
     let serving = http1::Builder::new()
@@ -208,9 +216,9 @@ async fn serve_http1(
         .header_read_timeout(limits.header_timeout)
         .max_headers(limits.max_headers)
         .max_header_size(limits.max_header_bytes)
+        .max_buf_size(limits.max_header_bytes.max(HTTP1_BUFFER))
         // The backend's, or none.
         .auto_date_header(false)
-        .pipeline_flush(true)
         .serve_connection(
             TokioIo::new(stream),
             service_fn(move |request| request::serve(connection.clone(), request)),
@@ -219,6 +227,8 @@ async fn serve_http1(
     let mut serving = pin!(serving);
     let mut watch = worker.shared.drain.watch();
     let result = tokio::select! {
+        // A connection that comes while draining has its first request read before it is told.
+        biased;
         result = serving.as_mut() => result,
         () = watch.draining() => {
             serving.as_mut().graceful_shutdown();
@@ -230,11 +240,7 @@ async fn serve_http1(
     }
 }
 
-async fn serve_http2(
-    worker: &Rc<Worker>,
-    stream: Prefixed<TcpStream>,
-    connection: Rc<Connection>,
-) {
+async fn serve_http2(worker: &Rc<Worker>, stream: Prefixed, connection: Rc<Connection>) {
     let limits = &worker.shared.limits;
     let client = connection.client;
     let max_header_bytes = u32::try_from(limits.max_header_bytes).unwrap_or(u32::MAX);
@@ -264,3 +270,6 @@ async fn serve_http2(
         tracing::debug!(%client, error = error_chain(&error), "HTTP/2 connection ended");
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,26 +1,56 @@
-//! A stream with the bytes that were already read from it put back in front.
+//! A client's stream with the bytes that were already read from it put back in front.
 
 use std::io;
 use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
+
+use crate::socket;
 
 /// Reads `first`, then the stream.
 #[derive(Debug)]
-pub(crate) struct Prefixed<S> {
-    stream: S,
+pub(crate) struct Prefixed {
+    stream: TcpStream,
     first: Vec<u8>,
     read: usize,
+    reset: Reset,
 }
 
-impl<S> Prefixed<S> {
-    pub(crate) fn new(stream: S, first: Vec<u8>) -> Self {
-        Self { stream, first, read: 0 }
+/// Makes a stream that something else owns by now close with a reset. (What hyper owns must be
+/// `Send`, hence no cell.)
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Reset(Arc<AtomicBool>);
+
+impl Reset {
+    /// Where the end of the stream would pass for the end of what it carries.
+    pub(crate) fn set(&self) {
+        self.0.store(true, Ordering::Relaxed);
     }
 }
 
-impl<S: AsyncRead + Unpin> AsyncRead for Prefixed<S> {
+impl Prefixed {
+    pub(crate) fn new(stream: TcpStream, first: Vec<u8>) -> Self {
+        Self { stream, first, read: 0, reset: Reset::default() }
+    }
+
+    pub(crate) fn reset(&self) -> &Reset {
+        &self.reset
+    }
+}
+
+impl Drop for Prefixed {
+    fn drop(&mut self) {
+        if self.reset.0.load(Ordering::Relaxed) {
+            socket::reset_on_close(&self.stream);
+        }
+    }
+}
+
+impl AsyncRead for Prefixed {
     fn poll_read(
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -42,7 +72,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Prefixed<S> {
     }
 }
 
-impl<S: AsyncWrite + Unpin> AsyncWrite for Prefixed<S> {
+impl AsyncWrite for Prefixed {
     fn poll_write(
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,

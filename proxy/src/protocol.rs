@@ -95,7 +95,8 @@ pub(crate) fn detect(bytes: &[u8]) -> Detected {
 /// before it is allowed (RFC 9112, section 2.2).
 fn detect_http1(bytes: &[u8]) -> Detected {
     let line = bytes.strip_prefix(b"\r\n").unwrap_or(bytes);
-    let method = line.iter().take_while(|byte| byte.is_ascii_alphabetic() || **byte == b'-').count();
+    let method =
+        line.iter().take_while(|byte| byte.is_ascii_alphabetic() || **byte == b'-').count();
     match line.get(method) {
         None if method <= LONGEST_METHOD => Detected::Incomplete,
         Some(b' ') if method > 0 && method <= LONGEST_METHOD => after_method(&line[method + 1..]),

@@ -15,6 +15,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::{Value, json};
+use socket2::{Domain, Socket, Type};
 use tokio::net::TcpListener;
 use weft_gamma::object::{
     self, EndpointSlice, NamespacedName, Object, Objects, Service, ServicePort, SliceEndpoint,
@@ -22,7 +23,7 @@ use weft_gamma::object::{
 };
 use weft_gamma::resolve::Settings;
 
-pub(crate) use self::peer::{Head, Message, Peer, RawBackend};
+pub(crate) use self::peer::{End, Head, Message, Peer, RawBackend};
 pub(crate) use self::server::{Body, Server, empty, text, with_trailers};
 
 use crate::drain::Drain;
@@ -57,9 +58,13 @@ pub(crate) async fn eventually(what: &str, holds: impl Fn() -> bool) {
 }
 
 /// An address at which connections are refused.
-pub(crate) async fn refusing() -> SocketAddr {
-    // The port stays free for a while: the kernel hands out others first.
-    TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap()
+pub(crate) fn refusing() -> SocketAddr {
+    let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+    socket.bind(&SocketAddr::from(([127, 0, 0, 1], 0)).into()).unwrap();
+    let addr = socket.local_addr().unwrap().as_socket().unwrap();
+    // Bound for as long as the tests run, and listening never: nobody else gets the port.
+    std::mem::forget(socket);
+    addr
 }
 
 /// One worker, with the objects that its table is compiled from.
@@ -87,11 +92,12 @@ impl Mesh {
             connect_timeout: Duration::from_secs(1),
             pool_idle_timeout: Duration::from_secs(60),
             pool_max_idle: 16,
+            lookup_timeout: Duration::from_secs(1),
         };
         change(&mut limits);
         let metrics = Metrics::new(&MetricsSettings::default());
         let compiler = Compiler::new(namespace.into(), Settings::default(), metrics.clone());
-        let shared = Shared::new(metrics, AccessLog::off(), Drain::default(), limits);
+        let shared = Shared::new(metrics, AccessLog::off(), Drain::default(), limits, None);
         Self {
             worker: Worker::start(shared.clone()),
             shared,
@@ -125,8 +131,7 @@ impl Mesh {
 
     /// Replaces a Service's endpoints; behind each address stands one and the same pod.
     pub(crate) fn endpoints(&self, service: &str, endpoints: &[SocketAddr]) {
-        let pods: Vec<_> =
-            endpoints.iter().map(|addr| (*addr, format!("pod-at-{addr}"))).collect();
+        let pods: Vec<_> = endpoints.iter().map(|addr| (*addr, format!("pod-at-{addr}"))).collect();
         let pods: Vec<_> = pods.iter().map(|(addr, pod)| (*addr, pod.as_str())).collect();
         self.pods(service, &pods);
     }
@@ -212,7 +217,7 @@ impl Mesh {
     }
 
     fn publish(&self) {
-        let table = self.compiler.borrow_mut().compile(&self.objects.borrow());
+        let table = self.compiler.borrow_mut().compile(&self.objects.borrow(), None).table;
         self.shared.publish(table);
     }
 

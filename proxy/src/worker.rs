@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
-use tokio::sync::watch;
+use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::backend::local::LocalBackend;
 use crate::backend::{Backend, ConnectSettings, PoolSettings};
@@ -16,6 +16,7 @@ use crate::drain::Drain;
 use crate::log::AccessLog;
 use crate::metrics::Metrics;
 use crate::outbound;
+use crate::source::Lookup;
 use crate::table::{Destination, Table};
 
 /// How often connections that have been idle for too long are looked for.
@@ -33,6 +34,8 @@ pub struct Shared {
     pub access_log: AccessLog,
     pub drain: Drain,
     pub limits: Limits,
+    /// Where to ask for addresses that the table does not have; None where it has all.
+    lookups: Option<mpsc::UnboundedSender<Lookup>>,
 }
 
 /// What a client may ask of the proxy, and how long things may take.
@@ -48,6 +51,8 @@ pub struct Limits {
     pub connect_timeout: Duration,
     pub pool_idle_timeout: Duration,
     pub pool_max_idle: usize,
+    /// How long the first connection to an address may wait for the source to know it.
+    pub lookup_timeout: Duration,
 }
 
 /// The state of one worker. All that happens on it runs on its thread, hence the cells.
@@ -70,6 +75,7 @@ impl Shared {
         access_log: AccessLog,
         drain: Drain,
         limits: Limits,
+        lookups: Option<mpsc::UnboundedSender<Lookup>>,
     ) -> Arc<Self> {
         Arc::new(Self {
             table: ArcSwap::default(),
@@ -79,6 +85,7 @@ impl Shared {
             access_log,
             drain,
             limits,
+            lookups,
         })
     }
 
@@ -132,6 +139,22 @@ impl Worker {
             *self.table.borrow_mut() = Rc::new(Snapshot(self.shared.table()));
         }
         self.table.borrow().clone()
+    }
+
+    /// The table, with the destination at `ip` if it is to be had: where the source is on demand, the
+    /// first connection to a Service waits for what is known of it, but not for ever.
+    pub(crate) async fn table_for(&self, ip: IpAddr, port: u16) -> Rc<Snapshot> {
+        let table = self.table();
+        if table.destination(ip, port).is_some() || table.0.knows(ip) {
+            return table;
+        }
+        let Some(lookups) = &self.shared.lookups else { return table };
+        let (answer, answered) = oneshot::channel();
+        if lookups.send(Lookup { ip, answer }).is_ok() {
+            // Answered or not in time: the table says which.
+            let _ = tokio::time::timeout(self.shared.limits.lookup_timeout, answered).await;
+        }
+        self.table()
     }
 
     /// This worker's side of a backend.

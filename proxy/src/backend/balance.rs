@@ -7,9 +7,14 @@ use std::time::{Duration, Instant};
 
 /// How fast an old observation fades.
 const DECAY: Duration = Duration::from_secs(10);
-/// The first estimate of an endpoint that has answered nothing yet. Small, so that a new endpoint is
-/// tried soon; not zero, so that what is under way there counts.
-const FIRST_ESTIMATE: f64 = 1e-3;
+/// Added to every estimate, in seconds: endpoints that answer within a few milliseconds of each other
+/// are told apart by what is under way there, which says more than chance does. It also makes what
+/// is under way at a new endpoint count.
+const INDIFFERENCE: f64 = 10e-3;
+/// Up to this factor two estimates count as alike, and only what is under way decides. Otherwise a
+/// client that sends one request at a time would stay with one endpoint for minutes, whichever
+/// happened to be a few microseconds faster.
+const ALIKE: f64 = 1.5;
 /// Failures in a row after which an endpoint is ejected.
 const FAILURES_TO_EJECT: u32 = 2;
 /// The first ejection's length; each further one in a row doubles it.
@@ -21,7 +26,7 @@ const EJECTION_MAX: Duration = Duration::from_secs(30);
 #[derive(Debug)]
 pub(crate) struct Load {
     /// Estimated time to the response head, in seconds: rises at once with a slow answer (peak),
-    /// falls by [`DECAY`].
+    /// falls by [`DECAY`]. Zero before the first answer, so that a new endpoint is tried soon.
     estimate: Cell<f64>,
     observed: Cell<Instant>,
     in_flight: Cell<u32>,
@@ -33,7 +38,7 @@ pub(crate) struct Load {
 impl Load {
     pub(crate) fn new(now: Instant) -> Self {
         Self {
-            estimate: Cell::new(FIRST_ESTIMATE),
+            estimate: Cell::new(0.0),
             observed: Cell::new(now),
             in_flight: Cell::new(0),
             failures: Cell::new(0),
@@ -42,9 +47,14 @@ impl Load {
         }
     }
 
-    /// The expected wait for a request sent now: less is better.
-    pub(crate) fn cost(&self, now: Instant) -> f64 {
-        self.decayed(now) * f64::from(self.in_flight.get() + 1)
+    /// Whether a request sent now can be expected to wait less here than at `other`.
+    pub(crate) fn is_better_than(&self, other: &Self, now: Instant) -> bool {
+        let (own, others) = (INDIFFERENCE + self.decayed(now), INDIFFERENCE + other.decayed(now));
+        let (own_queue, others_queue) = (self.in_flight.get() + 1, other.in_flight.get() + 1);
+        if own.max(others) <= own.min(others) * ALIKE {
+            return own_queue < others_queue;
+        }
+        own * f64::from(own_queue) < others * f64::from(others_queue)
     }
 
     pub(crate) fn begin(&self) {
@@ -64,15 +74,13 @@ impl Load {
     pub(crate) fn succeeded(&self, now: Instant, took: Duration) {
         self.failures.set(0);
         self.ejections.set(0);
-        let took = took.as_secs_f64();
-        let faded = self.decayed(now);
-        let estimate = if took > faded {
+        let (took, before) = (took.as_secs_f64(), self.estimate.get());
+        self.estimate.set(if took > before {
             took
         } else {
             let weight = fade(now.saturating_duration_since(self.observed.get()));
-            faded * weight + took * (1.0 - weight)
-        };
-        self.estimate.set(estimate.max(1e-6));
+            before * weight + took * (1.0 - weight)
+        });
         self.observed.set(now);
     }
 
@@ -110,10 +118,9 @@ impl Load {
     }
 }
 
-/// The weight that is left to an observation of that age. Linear near zero, which is where requests
-/// that follow each other are, and close enough to the exponential beyond.
+/// The weight that is left to an observation of that age.
 fn fade(age: Duration) -> f64 {
-    1.0 / (1.0 + age.as_secs_f64() / DECAY.as_secs_f64())
+    (-age.as_secs_f64() / DECAY.as_secs_f64()).exp()
 }
 
 /// Picks one of `count` candidates by two choices: the better of two distinct random ones, among
@@ -121,7 +128,7 @@ fn fade(age: Duration) -> f64 {
 pub(crate) fn two_choices(
     count: usize,
     usable: impl Fn(usize) -> bool,
-    cost: impl Fn(usize) -> f64,
+    is_better: impl Fn(usize, usize) -> bool,
 ) -> Option<usize> {
     match count {
         0 => return None,
@@ -132,11 +139,14 @@ pub(crate) fn two_choices(
     // One of the others, each equally likely.
     let second = (first + 1 + fastrand::usize(..count - 1)) % count;
     match (usable(first), usable(second)) {
-        (true, true) => Some(if cost(second) < cost(first) { second } else { first }),
+        (true, true) => Some(if is_better(second, first) { second } else { first }),
         (true, false) => Some(first),
         (false, true) => Some(second),
+        // Any of the usable ones: the next one would get the share of all unusable ones before it.
         (false, false) => {
-            (0..count).map(|step| (first + step) % count).find(|candidate| usable(*candidate))
+            let left = (0..count).filter(|candidate| usable(*candidate)).count();
+            let nth = (left > 0).then(|| fastrand::usize(..left))?;
+            (0..count).filter(|candidate| usable(*candidate)).nth(nth)
         }
     }
 }

@@ -25,6 +25,10 @@ const USER_TIMEOUT: Duration = Duration::from_secs(30);
 const KEEPALIVE_IDLE: Duration = Duration::from_secs(15);
 const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(5);
 
+/// What a side of an HTTP/1 connection may hold, each way: a body passes three such buffers, so that
+/// a peer that stalls costs a few hundred KiB. (hyper's own choice is 400 KiB for each.)
+pub(crate) const HTTP1_BUFFER: usize = 128 * 1024;
+
 /// What one stream may have under way towards the proxy; a few MiB at most for a connection.
 const HTTP2_STREAM_WINDOW: u32 = 256 * 1024;
 const HTTP2_CONNECTION_WINDOW: u32 = 1024 * 1024;
@@ -58,7 +62,8 @@ pub(crate) fn set_options(stream: &TcpStream) -> io::Result<()> {
 
 /// Makes `stream` an HTTP/1.1 connection, driven by a task of this worker.
 pub(crate) async fn http1(stream: TcpStream) -> hyper::Result<http1::SendRequest<RequestBody>> {
-    let (sender, connection) = http1::Builder::new().handshake(TokioIo::new(stream)).await?;
+    let (sender, connection) =
+        http1::Builder::new().max_buf_size(HTTP1_BUFFER).handshake(TokioIo::new(stream)).await?;
     tokio::task::spawn_local(async move {
         if let Err(error) = connection.with_upgrades().await {
             tracing::debug!(error = error_chain(&error), "connection to an endpoint ended");

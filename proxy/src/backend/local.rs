@@ -95,12 +95,14 @@ impl LocalBackend {
         self.refresh();
         let endpoints = self.endpoints.borrow();
         let now = Instant::now();
-        let cost = |index: usize| endpoints[index].load.cost(now);
+        let is_better = |one: usize, other: usize| {
+            endpoints[one].load.is_better_than(&endpoints[other].load, now)
+        };
         let was_tried = |index: usize| tried.iter().any(|t| Rc::ptr_eq(t, &endpoints[index]));
         let healthy = |index: usize| !endpoints[index].load.is_ejected(now);
-        two_choices(endpoints.len(), |index| healthy(index) && !was_tried(index), cost)
-            .or_else(|| two_choices(endpoints.len(), |index| !was_tried(index), cost))
-            .or_else(|| two_choices(endpoints.len(), |_| true, cost))
+        two_choices(endpoints.len(), |index| healthy(index) && !was_tried(index), is_better)
+            .or_else(|| two_choices(endpoints.len(), |index| !was_tried(index), is_better))
+            .or_else(|| two_choices(endpoints.len(), |_| true, is_better))
             .map(|index| Lease::new(endpoints[index].clone()))
     }
 
@@ -148,6 +150,16 @@ impl LocalEndpoint {
             http2: tokio::sync::Mutex::new(None),
             retired: Cell::new(false),
         }
+    }
+
+    #[cfg(test)]
+    pub(crate) fn load(&self) -> &Load {
+        &self.load
+    }
+
+    #[cfg(test)]
+    pub(crate) fn is_retired(&self) -> bool {
+        self.retired.get()
     }
 
     /// Closes what is idle. An HTTP/2 connection closes when its last stream has ended.

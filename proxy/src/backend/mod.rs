@@ -19,7 +19,7 @@ use arc_swap::ArcSwap;
 use weft_gamma::endpoints::Endpoint;
 use weft_gamma::object::NamespacedName;
 
-pub(crate) use connect::{ConnectSettings, LocalExecutor, error_chain, set_options};
+pub(crate) use connect::{ConnectSettings, HTTP1_BUFFER, LocalExecutor, error_chain, set_options};
 pub(crate) use pool::PoolSettings;
 
 /// A port of a Service, with the endpoints behind it.

@@ -21,7 +21,7 @@ fn the_options_are_well_formed() {
 fn defaults() {
     let config = parse(&[]).unwrap();
     assert_eq!(config.namespace, "default");
-    assert_eq!(config.manifests, PathBuf::from("/m"));
+    assert_eq!(config.manifests, Some(PathBuf::from("/m")));
     let ports = (config.outbound_port, config.admin_port, config.metrics_port);
     assert_eq!(ports, (15001, 15000, 15020));
     assert!(config.worker_count().get() >= 1);
@@ -97,11 +97,17 @@ fn wrong_values_are_refused_with_a_reason() {
 }
 
 #[test]
+fn without_manifests_the_api_server_is_asked() {
+    let config = Config::try_parse_from(["weft-proxy", "--namespace", "default"]).unwrap();
+    assert_eq!(config.manifests, None);
+}
+
+#[test]
 fn what_is_required_is_named() {
     let error = Config::try_parse_from(["weft-proxy"]).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::MissingRequiredArgument);
     let text = error.to_string();
-    assert!(text.contains("--namespace") && text.contains("--manifests"), "{text}");
+    assert!(text.contains("--namespace"), "{text}");
 }
 
 #[test]

@@ -36,9 +36,19 @@ struct Held {
     timeout: Pin<Box<tokio::time::Sleep>>,
 }
 
-/// Opens a held body. The lock is for hyper, which asks for a callback that is `Sync`.
+/// Opens a held body; dropped without that, it ends the body with [`BodyError::NotWanted`]. The lock
+/// is for hyper, which asks for a callback that is `Sync`.
 #[derive(Debug)]
 pub(crate) struct Gate(Mutex<Option<oneshot::Sender<()>>>);
+
+/// Why a request's body ended before its end.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum BodyError {
+    #[error("{0}")]
+    Client(#[source] hyper::Error),
+    #[error("the backend has answered without asking for the body")]
+    NotWanted,
+}
 
 /// A response's body, from the backend, or the proxy's own.
 #[derive(Debug)]
@@ -89,28 +99,25 @@ impl Gate {
 }
 
 impl Held {
-    fn poll_open(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        // A gate that is gone was dropped with its request's head: nothing is left to wait for.
-        if Pin::new(&mut self.opened).poll(cx).is_ready()
-            || self.timeout.as_mut().poll(cx).is_ready()
-        {
-            return Poll::Ready(());
+    fn poll_open(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), BodyError>> {
+        if let Poll::Ready(opened) = Pin::new(&mut self.opened).poll(cx) {
+            return Poll::Ready(opened.map_err(|_dropped| BodyError::NotWanted));
         }
-        Poll::Pending
+        self.timeout.as_mut().poll(cx).map(Ok)
     }
 }
 
 impl Body for RequestBody {
     type Data = Bytes;
-    type Error = hyper::Error;
+    type Error = BodyError;
 
     fn poll_frame(
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         let this = self.get_mut();
         if let Some(held) = &mut this.held {
-            ready!(held.poll_open(cx));
+            ready!(held.poll_open(cx))?;
             this.held = None;
         }
         let Some(body) = &mut this.body else { return Poll::Ready(None) };
@@ -120,7 +127,7 @@ impl Body for RequestBody {
         {
             counter.set(counter.get() + data.len() as u64);
         }
-        Poll::Ready(frame)
+        Poll::Ready(frame.map(|frame| frame.map_err(BodyError::Client)))
     }
 
     fn is_end_stream(&self) -> bool {

@@ -7,7 +7,7 @@ use http::{HeaderMap, Method, Request, Response, Uri, Version};
 use hyper::body::Incoming;
 use hyper::client::conn::TrySendError;
 
-use super::body::RequestBody;
+use super::body::{BodyError, RequestBody};
 use super::head;
 use super::record::{Record, Upstream};
 use crate::backend::local::{ConnectError, Lease, LocalBackend, LocalEndpoint};
@@ -195,11 +195,11 @@ impl Failed {
     }
 }
 
-/// Whether the error comes from the body that the client sends, which hyper reports as its cause.
+/// Whether the error comes from the body that the client sends, which is then among its causes.
 fn is_body_error(error: &hyper::Error) -> bool {
     let mut source = std::error::Error::source(error);
     while let Some(cause) = source {
-        if cause.is::<hyper::Error>() {
+        if cause.is::<BodyError>() {
             return true;
         }
         source = cause.source();

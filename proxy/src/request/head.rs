@@ -2,11 +2,12 @@
 //! for matching, and cleaned of what belongs to one connection only.
 
 use http::header::{
-    CONNECTION, HOST, HeaderMap, HeaderName, HeaderValue, TE, TRANSFER_ENCODING, UPGRADE,
+    CONNECTION, COOKIE, HOST, HeaderMap, HeaderName, HeaderValue, TE, TRANSFER_ENCODING, UPGRADE,
 };
 use http::request::Parts;
 use http::uri::{Authority, Scheme, Uri};
 use http::{Method, Version};
+use http_body::Body;
 
 use crate::fault::{Fault, Kind};
 
@@ -20,8 +21,20 @@ const HTTP2_SETTINGS: HeaderName = HeaderName::from_static("http2-settings");
 /// `fallback` is the Host of an HTTP/1.0 request without one.
 pub(crate) fn normalise(
     parts: &mut Parts,
+    max_headers: usize,
     fallback: impl FnOnce() -> String,
 ) -> Result<(), Fault> {
+    // Of HTTP/2, hyper bounds the size only.
+    if parts.headers.len() > max_headers {
+        let message = format!("more than {max_headers} headers");
+        return Err(Fault::new(Kind::TooManyHeaders, message));
+    }
+    // hyper lets all codings through of which `chunked` is the last, undoes that one only, and the
+    // name of the others would be lost with Transfer-Encoding.
+    let mut codings = parts.headers.get_all(TRANSFER_ENCODING).iter();
+    if codings.any(|value| !value.as_bytes().eq_ignore_ascii_case(b"chunked")) {
+        return Err(bad("a transfer coding other than chunked"));
+    }
     // RFC 9112, section 3.2: "A server MUST respond with a 400 (Bad Request) status code to any
     // HTTP/1.1 request message that lacks a Host header field and to any request message that
     // contains more than one Host header field line or a Host header field with an invalid field
@@ -44,6 +57,8 @@ pub(crate) fn normalise(
             }
             None
         }
+        // An absolute target does not stand in for the Host that HTTP/1.1 demands.
+        (Some(_), None) if parts.version == Version::HTTP_11 => return Err(bad("no Host header")),
         (Some(authority), None) => {
             if !is_host(authority.as_str().as_bytes()) {
                 return Err(bad("the target's authority is not a host"));
@@ -64,16 +79,33 @@ pub(crate) fn normalise(
     {
         parts.uri = origin_form(&parts.uri);
     }
+    if parts.version == Version::HTTP_2 {
+        join_cookies(&mut parts.headers);
+    }
     Ok(())
+}
+
+/// RFC 9113, section 8.2.3: "If there are multiple Cookie header fields after decompression, these
+/// MUST be concatenated into a single octet string using the two-octet delimiter of 0x3B, 0x20 (the
+/// ASCII string "; ") before being passed into a non-HTTP/2 context".
+fn join_cookies(headers: &mut HeaderMap) {
+    let crumbs: Vec<&[u8]> = headers.get_all(COOKIE).iter().map(HeaderValue::as_bytes).collect();
+    if crumbs.len() > 1
+        && let Ok(joined) = HeaderValue::from_bytes(&crumbs.join(&b"; "[..]))
+    {
+        headers.insert(COOKIE, joined);
+    }
 }
 
 /// What a request asks its connection to become, if it does.
 ///
 /// `h2c` is no upgrade that passes: the two sides of the proxy choose their HTTP version for
-/// themselves (RFC 9113 has removed it).
-pub(crate) fn upgrade(headers: &HeaderMap) -> Option<HeaderValue> {
-    let upgrade = headers.get(UPGRADE)?;
-    let asked = headers
+/// themselves (RFC 9113 has removed it). And RFC 9110, section 7.8: "A server MUST ignore an Upgrade
+/// header field that is received in an HTTP/1.0 request."
+pub(crate) fn upgrade(parts: &Parts) -> Option<HeaderValue> {
+    let upgrade = parts.headers.get(UPGRADE).filter(|_| parts.version == Version::HTTP_11)?;
+    let asked = parts
+        .headers
         .get_all(CONNECTION)
         .iter()
         .any(|value| tokens(value).any(|token| token.eq_ignore_ascii_case("upgrade")));
@@ -121,11 +153,19 @@ pub(crate) fn restore_upgrade(headers: &mut HeaderMap, upgrade: HeaderValue) {
     headers.insert(UPGRADE, upgrade);
 }
 
+/// Frames a body whose length is not known beforehand for HTTP/1.1. hyper would do so by itself, but
+/// takes a GET's for none.
+pub(crate) fn frame_body(headers: &mut HeaderMap, body: &impl Body) {
+    if body.size_hint().exact().is_none() {
+        headers.insert(TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
+    }
+}
+
 /// The form that HTTP/2 wants: scheme and authority in the target, no Host.
 pub(crate) fn to_http2(parts: &mut Parts) -> Result<(), Fault> {
     let host = parts.headers.remove(HOST).ok_or_else(|| bad("no Host header"))?;
-    let authority = Authority::try_from(host.as_bytes())
-        .map_err(|_| bad("the Host header is not a host"))?;
+    let authority =
+        Authority::try_from(host.as_bytes()).map_err(|_| bad("the Host header is not a host"))?;
     let mut uri = std::mem::take(&mut parts.uri).into_parts();
     uri.authority = Some(authority);
     if parts.method != Method::CONNECT {
@@ -155,9 +195,9 @@ fn origin_form(uri: &Uri) -> Uri {
 /// RFC 9110, section 4.2.4 has userinfo refused.
 fn is_host(host: &[u8]) -> bool {
     !host.is_empty()
-        && host.iter().all(|byte| {
-            byte.is_ascii_alphanumeric() || b".-_~%!$&'()*+,;=:[]".contains(byte)
-        })
+        && host
+            .iter()
+            .all(|byte| byte.is_ascii_alphanumeric() || b".-_~%!$&'()*+,;=:[]".contains(byte))
 }
 
 fn tokens(value: &HeaderValue) -> impl Iterator<Item = &str> {

@@ -8,13 +8,14 @@ mod body;
 mod forward;
 mod head;
 mod record;
-mod upgrade;
 #[cfg(test)]
 mod tests;
+mod upgrade;
 
 use std::convert::Infallible;
 use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Instant;
 
 use http::header::{CONNECTION, CONTENT_TYPE, EXPECT, HOST, HeaderValue, LOCATION};
@@ -28,9 +29,11 @@ pub(crate) use body::{RequestBody, ResponseBody};
 
 use crate::fault::{Fault, Kind};
 use crate::filter;
+use crate::prefixed::Reset;
 use crate::table::{Action, Destination, Routing, Rule, WeightedBackend};
 use crate::worker::Worker;
 use access::AccessEntry;
+use body::Gate;
 use record::Record;
 
 /// The header of the proxy's own answers that says why: [`Fault::reason`].
@@ -43,6 +46,7 @@ pub(crate) struct Connection {
     /// The address that the application dialled.
     pub(crate) ip: IpAddr,
     pub(crate) port: u16,
+    pub(crate) reset: Reset,
 }
 
 /// The rule that applies to a request, and the path criterion by which it won.
@@ -64,10 +68,11 @@ pub(crate) async fn serve(
 ) -> Result<Response<ResponseBody>, Infallible> {
     let start = Instant::now();
     // Once per request: no request straddles two configurations.
-    let table = connection.worker.table();
+    let table = connection.worker.table_for(connection.ip, connection.port).await;
     let Some(destination) = table.destination(connection.ip, connection.port) else {
         return Ok(gone(&connection));
     };
+    destination.touch();
     let (parts, body) = request.into_parts();
     let is_grpc = head::is_grpc(&parts.headers);
     let access = AccessEntry::begin(&connection, destination, &parts);
@@ -81,16 +86,9 @@ pub(crate) async fn serve(
     let version = parts.version;
     // Known once a rule has won; applied to whatever the answer is.
     let mut response_filters: [&[Filter]; 2] = [&[], &[]];
-    let answer = route(
-        &connection,
-        destination,
-        parts,
-        body,
-        is_grpc,
-        &mut record,
-        &mut response_filters,
-    )
-    .await;
+    let answer =
+        route(&connection, destination, parts, body, is_grpc, &mut record, &mut response_filters)
+            .await;
     let mut response = match answer {
         Ok(Answer::Backend(response)) => {
             let (mut parts, body) = response.into_parts();
@@ -98,8 +96,12 @@ pub(crate) async fn serve(
             if parts.status != StatusCode::SWITCHING_PROTOCOLS {
                 head::strip_hop_by_hop(&mut parts.headers);
             }
-            // Of this connection, whatever the backend's was.
-            parts.version = version;
+            if version == Version::HTTP_10 {
+                record.reset_on_failure(connection.reset.clone());
+            }
+            // Of this connection, whatever the backend's was. To a client of HTTP/1.0 hyper answers
+            // in its version, and keeps the connection for it only if the answer claims to be 1.1.
+            parts.version = if version == Version::HTTP_2 { version } else { Version::HTTP_11 };
             Response::from_parts(parts, ResponseBody::backend(body, record))
         }
         Ok(Answer::Own(response)) => {
@@ -129,7 +131,11 @@ async fn route<'t>(
     record: &mut Record,
     response_filters: &mut [&'t [Filter]; 2],
 ) -> Result<Answer, Fault> {
-    head::normalise(&mut parts, || format!("{}:{}", destination.service, connection.port))?;
+    let max_headers = connection.worker.shared.limits.max_headers;
+    head::normalise(&mut parts, max_headers, || {
+        let service = &destination.service;
+        format!("{}.{}:{}", service.name, service.namespace, connection.port)
+    })?;
     let selected = select(destination, &parts)?;
     record.set_series(&selected.rule.series);
     if let Some(access) = record.access() {
@@ -158,23 +164,34 @@ async fn route<'t>(
     filter::apply_to_request(&selected.rule.filters, &mut parts, selected.matched);
     filter::apply_to_request(&backend.filters, &mut parts, selected.matched);
     // HTTP/2 where the port says so or the client speaks gRPC; an upgrade is HTTP/1.1's.
-    let http2 = (target.http2 || (is_grpc && parts.version == Version::HTTP_2)) && upgrade.is_none();
+    let http2 =
+        (target.http2 || (is_grpc && parts.version == Version::HTTP_2)) && upgrade.is_none();
     if let Some(upgrade) = &upgrade {
         upgrade.request(&mut parts);
     }
     parts.version = if http2 { Version::HTTP_2 } else { Version::HTTP_11 };
 
     let body = RequestBody::new(body, record.access().map(|access| access.request_bytes.clone()));
-    let request = if parts.headers.contains_key(EXPECT) && !http2 {
+    if !http2 {
+        head::frame_body(&mut parts.headers, &body);
+    }
+    let (request, gate) = if parts.headers.contains_key(EXPECT) && !http2 {
         hold_for_continue(parts, body)
     } else {
-        Request::from_parts(parts, body)
+        (Request::from_parts(parts, body), None)
     };
     let local = connection.worker.backend(&target.backend);
-    let mut response =
-        forward::forward(&connection.worker, &local, http2, request, record).await?;
+    let mut response = forward::forward(&connection.worker, &local, http2, request, record).await?;
+    if let Some(gate) = gate {
+        if response.status().is_client_error() || response.status().is_server_error() {
+            record.keep_closed(gate);
+        } else {
+            // The backend answers without a 100, and before it has the body.
+            gate.open();
+        }
+    }
     if let Some(upgrade) = upgrade {
-        upgrade.response(&mut response);
+        upgrade.response(&mut response, &connection.worker.shared.drain);
     }
     Ok(Answer::Backend(response))
 }
@@ -257,17 +274,20 @@ fn redirect(
 }
 
 /// Sends the head and waits with the body until the backend asks for it, as the client does.
-fn hold_for_continue(parts: Parts, mut body: RequestBody) -> Request<RequestBody> {
-    let gate = body.hold();
+fn hold_for_continue(
+    parts: Parts,
+    mut body: RequestBody,
+) -> (Request<RequestBody>, Option<Arc<Gate>>) {
+    let gate = body.hold().map(Arc::new);
     let mut request = Request::from_parts(parts, body);
-    if let Some(gate) = gate {
+    if let Some(gate) = gate.clone() {
         hyper::ext::on_informational(&mut request, move |response| {
             if response.status() == StatusCode::CONTINUE {
                 gate.open();
             }
         });
     }
-    request
+    (request, gate)
 }
 
 /// The proxy's own answer to what no backend answered.

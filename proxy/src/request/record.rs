@@ -9,9 +9,10 @@ use http::HeaderMap;
 use hyper::client::conn::http1;
 
 use super::access::AccessEntry;
-use super::body::{RequestBody, grpc_status};
+use super::body::{Gate, RequestBody, grpc_status};
 use crate::backend::local::Lease;
 use crate::metrics::{Outcome, Series};
+use crate::prefixed::Reset;
 use crate::worker::Worker;
 
 /// A request under way.
@@ -23,6 +24,11 @@ pub(crate) struct Record {
     is_grpc: bool,
     bytes: u64,
     upstream: Option<Upstream>,
+    /// Of a request whose body the backend did not ask for. Let go with the record, and not before
+    /// the answer's end: an error of the body ends the connection that the answer comes from.
+    closed: Option<Arc<Gate>>,
+    /// Of a client to which the connection's end may be the body's.
+    reset: Option<Reset>,
     access: Option<Box<AccessEntry>>,
     written: bool,
 }
@@ -51,6 +57,8 @@ impl Record {
             is_grpc,
             bytes: 0,
             upstream: None,
+            closed: None,
+            reset: None,
             access,
             written: false,
         }
@@ -75,6 +83,17 @@ impl Record {
         self.upstream = Some(upstream);
     }
 
+    /// The body behind this gate is not to be sent.
+    pub(crate) fn keep_closed(&mut self, gate: Arc<Gate>) {
+        self.closed = Some(gate);
+    }
+
+    /// A response that breaks off resets the client's connection: HTTP/1.0 knows no chunks, and a
+    /// body of unknown length would look complete.
+    pub(crate) fn reset_on_failure(&mut self, reset: Reset) {
+        self.reset = Some(reset);
+    }
+
     pub(crate) fn retried(&self) {
         self.series.retried();
     }
@@ -94,7 +113,12 @@ impl Record {
     }
 
     /// The proxy's own answer.
-    pub(crate) fn own_answer(&mut self, status: u16, grpc_status: Option<u8>, reason: &'static str) {
+    pub(crate) fn own_answer(
+        &mut self,
+        status: u16,
+        grpc_status: Option<u8>,
+        reason: &'static str,
+    ) {
         self.outcome = Outcome { status, grpc_status, reason };
         self.write();
     }
@@ -111,6 +135,9 @@ impl Record {
     /// The response broke off.
     pub(crate) fn fail(&mut self, reason: &'static str) {
         self.outcome.reason = reason;
+        if let Some(reset) = &self.reset {
+            reset.set();
+        }
         self.write();
     }
 
@@ -124,6 +151,7 @@ impl Record {
             access.write(&self.worker.shared.access_log, self.outcome, took, self.bytes);
         }
         self.upstream = None;
+        self.closed = None;
     }
 }
 

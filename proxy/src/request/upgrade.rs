@@ -9,6 +9,7 @@ use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
 
 use super::head;
+use crate::drain::Drain;
 
 /// A request that asks its connection to become something else.
 pub(crate) struct Upgrade {
@@ -20,7 +21,7 @@ pub(crate) struct Upgrade {
 impl Upgrade {
     /// Takes the client's side of an upgrade out of a request that asks for one.
     pub(crate) fn asked(parts: &mut Parts) -> Option<Self> {
-        let protocol = head::upgrade(&parts.headers);
+        let protocol = head::upgrade(parts);
         if protocol.is_none() && parts.method != Method::CONNECT {
             return None;
         }
@@ -40,7 +41,8 @@ impl Upgrade {
     }
 
     /// Joins both sides if the backend has agreed; otherwise the response is one like any other.
-    pub(crate) fn response(self, response: &mut Response<Incoming>) {
+    /// What is joined keeps `drain` waiting, as other streams of unknown protocol do.
+    pub(crate) fn response(self, response: &mut Response<Incoming>, drain: &Drain) {
         let agreed = match self.protocol {
             Some(_) => response.status() == StatusCode::SWITCHING_PROTOCOLS,
             // RFC 9110, section 9.3.6: any 2xx switches to tunnel mode.
@@ -50,7 +52,9 @@ impl Upgrade {
             return;
         }
         let backend = hyper::upgrade::on(response);
+        let open = drain.watch();
         tokio::task::spawn_local(async move {
+            let _open = open;
             if let Err(error) = join(self.client, backend).await {
                 tracing::debug!(error = %error, "an upgraded connection ended");
             }

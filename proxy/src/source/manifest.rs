@@ -23,7 +23,7 @@ use std::time::{Duration, SystemTime};
 
 use self::reader::Reader;
 use self::watch::{Changes, Watch};
-use super::{ProblemLog, Snapshot};
+use super::Snapshot;
 use crate::metrics::Metrics;
 
 /// A folder that is read and watched.
@@ -86,7 +86,6 @@ impl ManifestSource {
         let ManifestSource { folder, pace, metrics } = self;
         let changes = Changes::default();
         let mut reader = Some(FolderReader::new(&folder, &changes));
-        let mut log = ProblemLog::default();
         let mut published = false;
         let mut retry = pace.retry;
         loop {
@@ -113,8 +112,6 @@ impl ManifestSource {
                 metrics.source().failed();
             }
             if let Some(snapshot) = seen.snapshot {
-                log.report(&snapshot.problems);
-                metrics.source().set_problems(snapshot.problems.len());
                 if published {
                     metrics.source().relisted();
                 }

@@ -4,13 +4,16 @@
 //! changed: whole, consistent and never partly read. All sources yield the same objects, so that
 //! nothing behind this seam knows where they came from.
 
+pub mod kube;
 pub mod manifest;
 
 use std::collections::BTreeSet;
 use std::fmt;
+use std::net::IpAddr;
 use std::path::PathBuf;
 
-use weft_gamma::object::{ObjectKey, Objects};
+use tokio::sync::oneshot;
+use weft_gamma::object::{NamespacedName, ObjectKey, Objects};
 
 /// All that a source knows at one moment.
 #[derive(Clone, Debug, Default)]
@@ -18,6 +21,17 @@ pub struct Snapshot {
     pub objects: Objects,
     /// What of it could not be read, or is not in force for another reason.
     pub problems: Vec<SourceProblem>,
+    /// The Services that the pod's connections can be meant for; None means all of `objects`. Others
+    /// are known as backends only, without the routes that may be attached to them.
+    pub destinations: Option<BTreeSet<NamespacedName>>,
+}
+
+/// A worker's question: which Service has this address? Answered, by being dropped or sent, once the
+/// table has it, or once it is plain that it is none.
+#[derive(Debug)]
+pub struct Lookup {
+    pub ip: IpAddr,
+    pub answer: oneshot::Sender<()>,
 }
 
 /// Something that a source could not read or use, named so that its author finds it.
@@ -57,13 +71,13 @@ impl fmt::Display for SourceProblem {
 
 /// Logs each problem once when it appears and once when it has gone.
 #[derive(Debug, Default)]
-struct ProblemLog {
+pub(crate) struct ProblemLog {
     /// Without lines: an edit further up in a file does not make it another problem.
     known: BTreeSet<SourceProblem>,
 }
 
 impl ProblemLog {
-    fn report(&mut self, problems: &[SourceProblem]) {
+    pub(crate) fn report(&mut self, problems: &[SourceProblem]) {
         let mut current = BTreeSet::new();
         let mut unsaid = 0;
         let mut said = 0;

@@ -1,21 +1,21 @@
 //! From resolved objects to a table.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
+use weft_gamma::condition::ConditionType;
 use weft_gamma::endpoints;
 use weft_gamma::matching::Matcher;
 use weft_gamma::object::{EndpointSlice, Kind, NamespacedName, Objects, Service, ServicePort};
-use weft_gamma::resolve::{self, Attached, ResolvedBackend, ResolvedRule, Settings};
+use weft_gamma::resolve::{self, Attached, Resolved, ResolvedBackend, ResolvedRule, Settings};
 use weft_gamma::route::Filter;
 
-use super::{
-    Action, Destination, Routing, Rule, RuleName, Split, Table, Target, WeightedBackend,
-};
+use super::{Action, Destination, Routing, Rule, RuleName, Split, Table, Target, WeightedBackend};
 use crate::backend::{Backend, BackendName, Registry};
 use crate::metrics::{Metrics, RouteLabels, TcpLabels};
 use crate::protocol::{self, Declared};
+use crate::source::SourceProblem;
 
 /// Compiles tables, one after the other, and keeps what must outlive a table: the backends with
 /// their connections, and what was learned about ports.
@@ -28,6 +28,14 @@ pub struct Compiler {
     registry: Registry,
     server_first: HashMap<BackendName, Arc<AtomicBool>>,
     generation: u64,
+}
+
+/// What a run of the compiler yields.
+#[derive(Debug)]
+pub struct Compiled {
+    pub table: Table,
+    /// What the API would have the routes' status complain about.
+    pub verdicts: Vec<SourceProblem>,
 }
 
 /// One run of the compiler.
@@ -52,9 +60,16 @@ impl Compiler {
         }
     }
 
-    /// Compiles the table for the clients in this sidecar's namespace. Endpoints that changed reach
-    /// the workers through the backends, also those of earlier tables.
-    pub fn compile(&mut self, objects: &Objects) -> Table {
+    /// Compiles the table for the clients in this sidecar's namespace, with an entry for each of
+    /// `destinations`, or for every Service where that is None. Endpoints that changed reach the
+    /// workers through the backends, also those of earlier tables.
+    pub fn compile(
+        &mut self,
+        objects: &Objects,
+        destinations: Option<&BTreeSet<NamespacedName>>,
+    ) -> Compiled {
+        let is_destination =
+            |name: &NamespacedName| destinations.is_none_or(|known| known.contains(name));
         self.generation += 1;
         let mut run = Run {
             objects,
@@ -65,8 +80,8 @@ impl Compiler {
             weights: Vec::new(),
         };
         let resolved = resolve::resolve(objects, &self.settings);
-        let mut destinations = HashMap::new();
-        for parent in resolved.parents.values() {
+        let mut table = HashMap::new();
+        for parent in resolved.parents.values().filter(|parent| is_destination(&parent.service)) {
             let Some(service) = objects.services.get(&parent.service) else { continue };
             for port in &parent.ports {
                 let name = BackendName { service: service.name.clone(), port: port.port.port };
@@ -75,7 +90,7 @@ impl Compiler {
                 let destination =
                     Arc::new(run.destination(service, &port.port, attached, server_first));
                 for ip in &service.cluster_ips {
-                    destinations.insert((*ip, port.port.port), destination.clone());
+                    table.insert((*ip, port.port.port), destination.clone());
                 }
             }
         }
@@ -83,8 +98,49 @@ impl Compiler {
         self.registry.retain(|name| used.contains(name));
         self.server_first.retain(|name, _| used.contains(name));
         self.metrics.set_weights(weights);
-        Table { generation: self.generation, destinations }
+        Compiled {
+            table: Table {
+                generation: self.generation,
+                addresses: table.keys().map(|(ip, _)| *ip).collect(),
+                destinations: table,
+            },
+            verdicts: verdicts(&resolved, is_destination),
+        }
     }
+}
+
+/// What is wrong with routes whose parent is a destination: what their status says.
+fn verdicts(
+    resolved: &Resolved,
+    is_destination: impl Fn(&NamespacedName) -> bool,
+) -> Vec<SourceProblem> {
+    let mut problems = Vec::new();
+    for (route, verdicts) in &resolved.verdicts {
+        for verdict in verdicts {
+            if !verdict.parent.service(&route.namespace).is_some_and(|name| is_destination(&name)) {
+                continue;
+            }
+            let bad = verdict.conditions.iter().filter(|condition| match condition.kind {
+                ConditionType::PartiallyInvalid => condition.status,
+                ConditionType::Accepted | ConditionType::ResolvedRefs => !condition.status,
+            });
+            problems.extend(bad.map(|condition| SourceProblem {
+                file: None,
+                line: None,
+                object: Some(route.clone()),
+                field: String::new(),
+                message: format!(
+                    "{}={} ({}) for {}: {}",
+                    condition.kind,
+                    if condition.status { "True" } else { "False" },
+                    condition.reason,
+                    verdict.parent,
+                    condition.message
+                ),
+            }));
+        }
+    }
+    problems
 }
 
 fn slices_by_service(objects: &Objects) -> HashMap<(&str, &str), Vec<&EndpointSlice>> {
@@ -119,7 +175,7 @@ impl Run<'_> {
             None => Routing::Unrouted,
             Some(kind) => Routing::Routed {
                 kind,
-                matcher: Matcher::new(kind, &attached.rules),
+                matcher: Box::new(Matcher::new(kind, &attached.rules)),
                 rules: attached.rules.iter().map(|rule| self.rule(&parent, rule)).collect(),
             },
         };
@@ -127,6 +183,7 @@ impl Run<'_> {
             service: service.name.clone(),
             port: port.clone(),
             declared,
+            used: AtomicBool::new(false),
             server_first,
             routing,
             unrouted: Arc::new(self.unrouted(&parent, &opaque, declared)),
@@ -242,8 +299,7 @@ impl Run<'_> {
     fn backend(&mut self, service: &NamespacedName, port: &ServicePort) -> Arc<Backend> {
         let name = BackendName { service: service.clone(), port: port.port };
         let slices = self.slices.get(&(service.namespace.as_str(), service.name.as_str()));
-        let endpoints =
-            endpoints::ready(slices.into_iter().flatten().copied(), port.name.as_str());
+        let endpoints = endpoints::ready(slices.into_iter().flatten().copied(), port.name.as_str());
         let backend = self.registry.intern(&name, endpoints);
         self.used.insert(name);
         debug_assert!(self.objects.services.contains_key(service), "references are checked");

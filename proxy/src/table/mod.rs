@@ -10,7 +10,7 @@ mod dump;
 #[cfg(test)]
 mod tests;
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -24,7 +24,7 @@ use crate::metrics::{Series, TcpSeries};
 use crate::protocol::Declared;
 use draws::Draws;
 
-pub use compile::Compiler;
+pub use compile::{Compiled, Compiler};
 pub use dump::dump;
 
 /// Everything that this sidecar knows, at one moment.
@@ -33,6 +33,7 @@ pub struct Table {
     /// Grows by one with every table.
     pub generation: u64,
     destinations: HashMap<(IpAddr, u16), Arc<Destination>>,
+    addresses: HashSet<IpAddr>,
 }
 
 /// A Service's port, as the application dials it.
@@ -41,6 +42,8 @@ pub struct Destination {
     pub service: NamespacedName,
     pub port: ServicePort,
     pub(crate) declared: Declared,
+    /// A connection or a request came since this was last asked.
+    used: AtomicBool,
     /// The port's clients waited for the server to speak first: no more waiting for their bytes.
     pub(crate) server_first: Arc<AtomicBool>,
     pub(crate) routing: Routing,
@@ -59,7 +62,7 @@ pub(crate) enum Routing {
     /// No route is attached: requests are balanced over the Service's own endpoints.
     Unrouted,
     /// Routes are attached: a request that matches none of their rules is answered 404.
-    Routed { kind: RouteKind, matcher: Matcher, rules: Vec<Rule> },
+    Routed { kind: RouteKind, matcher: Box<Matcher>, rules: Vec<Rule> },
 }
 
 /// A rule, ready for use.
@@ -134,6 +137,20 @@ impl Table {
         self.destinations.is_empty()
     }
 
+    /// The Services that were used since this was last asked.
+    pub fn take_used(&self) -> BTreeSet<NamespacedName> {
+        self.destinations
+            .values()
+            .filter(|destination| destination.used.swap(false, Ordering::Relaxed))
+            .map(|destination| destination.service.clone())
+            .collect()
+    }
+
+    /// Whether a Service has the address, whatever its ports.
+    pub(crate) fn knows(&self, ip: IpAddr) -> bool {
+        self.addresses.contains(&ip)
+    }
+
     /// All destinations, with their addresses, in no order.
     pub(crate) fn destinations(&self) -> impl Iterator<Item = (&(IpAddr, u16), &Arc<Destination>)> {
         self.destinations.iter()
@@ -141,6 +158,14 @@ impl Table {
 }
 
 impl Destination {
+    /// Notes that it is in use.
+    pub(crate) fn touch(&self) {
+        // Written only when it changes: the line stays shared among workers.
+        if !self.used.load(Ordering::Relaxed) {
+            self.used.store(true, Ordering::Relaxed);
+        }
+    }
+
     /// Whether its clients are known to wait for the server's first bytes.
     pub(crate) fn is_server_first(&self) -> bool {
         self.server_first.load(Ordering::Relaxed)

@@ -1,15 +1,18 @@
 //! HTTP servers that answer by themselves, for tests that look at the client's side only.
 
 use std::cell::Cell;
+use std::collections::VecDeque;
 use std::convert::Infallible;
 use std::net::SocketAddr;
+use std::pin::Pin;
 use std::rc::Rc;
+use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use http::{HeaderMap, Request, Response};
 use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt, Empty, Full};
-use hyper::body::Incoming;
+use hyper::body::{Frame, Incoming};
 use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
@@ -32,12 +35,12 @@ pub(crate) struct Server {
 impl Server {
     /// HTTP/1.1: says `name`, the path and the Host that it was asked for.
     pub(crate) async fn http1(name: &'static str) -> Self {
-        Self::start(false, move |request| describe(name, &request)).await
+        Self::start(false, move |request| std::future::ready(describe(name, &request))).await
     }
 
     /// HTTP/2 with prior knowledge: as [`Server::http1`].
     pub(crate) async fn http2(name: &'static str) -> Self {
-        Self::start(true, move |request| describe(name, &request)).await
+        Self::start(true, move |request| std::future::ready(describe(name, &request))).await
     }
 
     /// Answers as `handle` says.
@@ -79,22 +82,17 @@ impl Server {
     }
 }
 
-fn describe(
-    name: &'static str,
-    request: &Request<Incoming>,
-) -> impl Future<Output = Response<Body>> + 'static {
+fn describe(name: &'static str, request: &Request<Incoming>) -> Response<Body> {
     let host = match request.uri().authority() {
         Some(authority) => authority.to_string(),
         None => String::from_utf8_lossy(request.headers()["host"].as_bytes()).into_owned(),
     };
     let target = request.uri().path_and_query().map(ToString::to_string).unwrap_or_default();
-    let response = Response::builder()
-        .header("served-by", name)
+    Response::builder()
         .header("seen-host", host)
         .header("seen-target", target)
         .body(text(name))
-        .unwrap();
-    std::future::ready(response)
+        .unwrap()
 }
 
 pub(crate) fn text(text: impl Into<Bytes>) -> Body {
@@ -105,8 +103,22 @@ pub(crate) fn empty() -> Body {
     Empty::new().boxed_unsync()
 }
 
-/// A body with trailers.
+/// A body with trailers, whose length nobody knows beforehand.
 pub(crate) fn with_trailers(text: impl Into<Bytes>, trailers: HeaderMap) -> Body {
-    let trailers = std::future::ready(Some(Ok(trailers)));
-    Full::new(text.into()).with_trailers(trailers).boxed_unsync()
+    let frames = [Frame::data(text.into()), Frame::trailers(trailers)];
+    Frames(frames.into()).boxed_unsync()
+}
+
+struct Frames(VecDeque<Frame<Bytes>>);
+
+impl http_body::Body for Frames {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        _cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        Poll::Ready(self.0.pop_front().map(Ok))
+    }
 }

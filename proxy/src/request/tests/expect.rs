@@ -68,6 +68,22 @@ fn a_backend_that_ignores_the_expectation_gets_the_body_after_a_while() {
 }
 
 #[test]
+fn a_good_answer_without_a_100_leaves_the_body_to_the_client() {
+    run(async {
+        let (_mesh, mut client, backend) = pair().await;
+        client.send(REQUEST).await;
+        let mut server = backend.accept().await;
+        server.head().await;
+        server.send("HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n").await;
+        assert_eq!(client.head().await.status(), 200);
+        client.send("body").await;
+        server.expect("body").await;
+        server.send("0\r\n\r\n").await;
+        client.expect("0\r\n\r\n").await;
+    });
+}
+
+#[test]
 fn a_refused_request_is_never_told_to_continue() {
     run(async {
         let (mesh, mut client, _backend) = pair().await;
@@ -88,6 +104,7 @@ fn a_client_that_does_not_wait_is_served_too() {
         server.send("HTTP/1.1 100 Continue\r\n\r\n").await;
         server.expect("body").await;
         server.send("HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n").await;
+        client.expect("HTTP/1.1 100 Continue\r\n\r\n").await;
         assert_eq!(client.message().await.status(), 200);
     });
 }

@@ -108,7 +108,10 @@ fn what_is_only_odd_is_brought_into_one_form() {
                  3;x=\"y\"\r\nabc\r\n0\r\n\r\n",
                 "transfer-encoding: chunked",
             ),
-            ("\r\nPOST / HTTP/1.1\r\nhost: a\r\ncontent-length: 003\r\n\r\nabc", "content-length: 3"),
+            (
+                "\r\nPOST / HTTP/1.1\r\nhost: a\r\ncontent-length: 003\r\n\r\nabc",
+                "content-length: 3",
+            ),
         ] {
             let Pair { mesh: _mesh, mut client, backend } = pair().await;
             client.send(request).await;
@@ -156,9 +159,8 @@ fn a_length_beside_chunks_is_refused_or_removed() {
 #[test]
 fn heads_that_are_too_large_are_answered_431() {
     run(async {
-        let headers = |count: usize| {
-            (0..count).map(|n| format!("x-{n}: y\r\n")).collect::<String>()
-        };
+        let headers =
+            |count: usize| (0..count).map(|n| format!("x-{n}: y\r\n")).collect::<String>();
         for (headers, status) in [
             // With the Host it is 100.
             (headers(99), 200),

@@ -93,7 +93,10 @@ fn rules_of_two_routes_merge_and_either_can_go() {
         bookinfo.mesh.change(|objects| objects.routes.retain(|key, _| key.name != "canary"));
         assert_eq!(bookinfo.ask("end-user: jason2\r\n").await, "v1");
         let answer = bookinfo.mesh.get(bookinfo.reviews, "/").await;
-        assert_eq!((answer.status(), answer.header("x-weft-reason")), (404, Some("no_rule_matched")));
+        assert_eq!(
+            (answer.status(), answer.header("x-weft-reason")),
+            (404, Some("no_rule_matched"))
+        );
     });
 }
 
@@ -116,7 +119,8 @@ fn a_consumer_route_takes_the_place_of_the_producers() {
 fn without_a_match_the_answer_is_404() {
     run(async {
         let bookinfo = Reviews::new().await;
-        let rules = "[{matches: [{path: {value: /v1}}], backendRefs: [{name: reviews-v1, port: 80}]}]";
+        let rules =
+            "[{matches: [{path: {value: /v1}}], backendRefs: [{name: reviews-v1, port: 80}]}]";
         bookinfo.mesh.http_route("default/paths", "default/reviews", rules);
         let answer = bookinfo.mesh.get(bookinfo.reviews, "/v2?x=1").await;
         assert_eq!(answer.status(), 404);
@@ -200,10 +204,14 @@ fn a_rule_without_backends_or_with_an_unknown_filter_answers_500() {
         let bookinfo = Reviews::new().await;
         for (rule, reason) in [
             ("{}", "no_backend"),
-            ("{filters: [{type: FromTheFuture}], backendRefs: [{name: reviews-v1, port: 80}]}",
-             "rule_refused"),
-            ("{timeouts: {request: 1s}, backendRefs: [{name: reviews-v1, port: 80}]}",
-             "rule_refused"),
+            (
+                "{filters: [{type: FromTheFuture}], backendRefs: [{name: reviews-v1, port: 80}]}",
+                "rule_refused",
+            ),
+            (
+                "{timeouts: {request: 1s}, backendRefs: [{name: reviews-v1, port: 80}]}",
+                "rule_refused",
+            ),
         ] {
             bookinfo.mesh.http_route("default/bad", "default/reviews", &format!("[{rule}]"));
             let answer = bookinfo.mesh.get(bookinfo.reviews, "/").await;
@@ -219,7 +227,7 @@ fn no_endpoint_that_answers_is_503() {
     run(async {
         let mesh = Mesh::new();
         let empty = mesh.service("default/empty", "http", &[]);
-        let dead = mesh.service("default/dead", "http", &[refusing().await]);
+        let dead = mesh.service("default/dead", "http", &[refusing()]);
         for (service, reason) in [(empty, "no_ready_endpoint"), (dead, "connect_failed")] {
             let answer = mesh.get(service, "/").await;
             assert_eq!((answer.status(), answer.header("x-weft-reason")), (503, Some(reason)));
@@ -232,21 +240,25 @@ fn no_endpoint_that_answers_is_503() {
 #[test]
 fn without_a_route_requests_of_one_connection_are_balanced() {
     run(async {
-        let mesh = Mesh::new();
-        let (one, other) = (Server::http1("one").await, Server::http1("other").await);
-        let service = mesh.service("default/svc", "http", &[one.addr, other.addr]);
-        let mut client = mesh.connect(service).await;
-        for _ in 0..200 {
-            client.send("GET / HTTP/1.1\r\nhost: svc\r\n\r\n").await;
-            assert_eq!(client.message().await.status(), 200);
+        let mut seen = Vec::new();
+        // On a busy machine one of the two may have to wait for the processor, and rightly looks slow.
+        for _ in 0..5 {
+            let mesh = Mesh::new();
+            let (one, other) = (Server::http1("one").await, Server::http1("other").await);
+            let service = mesh.service("default/svc", "http", &[one.addr, other.addr]);
+            let mut client = mesh.connect(service).await;
+            for _ in 0..200 {
+                client.send("GET / HTTP/1.1\r\nhost: svc\r\n\r\n").await;
+                assert_eq!(client.message().await.status(), 200);
+            }
+            assert_eq!(one.requests.get() + other.requests.get(), 200);
+            // Connections are kept, not made for each request.
+            assert_eq!((one.open.get(), other.open.get()), (1, 1));
+            let labels = ["route_kind=\"none\"", "backend_name=\"svc\"", "status=\"200\""];
+            assert_eq!(mesh.requests(&labels), 200);
+            seen.push(one.requests.get());
         }
-        // Both answer equally fast, so that neither may be starved for a difference of microseconds.
-        assert_eq!(one.requests.get() + other.requests.get(), 200);
-        assert!(one.requests.get() > 40 && other.requests.get() > 40, "{}", one.requests.get());
-        let labels = ["route_kind=\"none\"", "backend_name=\"svc\"", "status=\"200\""];
-        assert_eq!(mesh.requests(&labels), 200);
-        // Connections are kept, not made for each request.
-        assert_eq!((one.open.get(), other.open.get()), (1, 1));
+        assert!(seen.iter().any(|seen| (60..=140).contains(seen)), "{seen:?} of 200 each");
     });
 }
 
@@ -319,7 +331,10 @@ fn a_missing_grant_costs_its_share_only() {
         let rules = "[{backendRefs: [{name: echo, namespace: bananas, port: 80}]}]";
         mesh.http_route("infra/route", "infra/fruits", rules);
         let answer = mesh.get(service, "/fruits").await;
-        assert_eq!((answer.status(), answer.header("x-weft-reason")), (500, Some("backend_invalid")));
+        assert_eq!(
+            (answer.status(), answer.header("x-weft-reason")),
+            (500, Some("backend_invalid"))
+        );
         mesh.apply(yaml(
             r#"
 apiVersion: gateway.networking.k8s.io/v1
