@@ -179,7 +179,9 @@ impl Reconciler {
                 let wait = self.failed.entry(key.clone()).or_insert_with(new).wait();
                 match error.is_refusal() {
                     true => tracing::debug!(route = %key, "status not written: not permitted"),
-                    false => tracing::warn!(route = %key, %error, "status not written; trying again"),
+                    false => {
+                        tracing::warn!(route = %key, %error, "status not written; trying again")
+                    }
                 }
                 jobs.push(Box::pin(async move {
                     tokio::time::sleep(wait).await;

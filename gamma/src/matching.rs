@@ -191,9 +191,9 @@ impl HttpIndex {
     /// The buckets of the prefixes that `path` has, the longest first.
     fn prefixes<'a>(&'a self, path: &'a str) -> impl Iterator<Item = &'a Bucket> {
         let bytes = path.as_bytes();
-        // A prefix ends where a segment does: at a `/`, or with the path.
+        // A prefix ends where a segment does: at a `/`, or with the path. The empty one has all.
         let ends = |length: &usize| match bytes.get(*length) {
-            Some(byte) => *byte == b'/',
+            Some(byte) => *byte == b'/' || *length == 0,
             None => bytes.len() == *length,
         };
         let lengths = self.prefix_lengths.iter().copied().filter(ends);

@@ -11,9 +11,10 @@ use crate::route::{PathMatch, PathModifier};
 ///
 /// "Matches based on a URL path prefix split by `/`. Matching is case-sensitive and done on a path
 /// element by element basis. […] For example, the paths `/abc`, `/abc/`, and `/abc/def` would all
-/// match the prefix `/abc`, but the path `/abcd` would not."
+/// match the prefix `/abc`, but the path `/abcd` would not." And of the prefix `/`: it "has the effect
+/// of matching every HTTP request", those whose target is no path among them (`OPTIONS *`, CONNECT).
 pub fn has_prefix(path: &str, prefix: &str) -> bool {
-    after_prefix(path, prefix).is_some()
+    without_slash(prefix).is_empty() || after_prefix(path, prefix).is_some()
 }
 
 /// `path` with `replacement` in place of its prefix `matched`; trailing `/` of both are ignored.

@@ -135,7 +135,7 @@ pub struct Config {
         value_parser = variable,
         help_heading = "What is injected"
     )]
-    pub proxy_environment: Vec<Maybe>,
+    pub proxy_environment: Vec<VariableLine>,
 
     /// Whether pods get the annotations prometheus.io/scrape, /port and /path of the sidecar, unless
     /// they have one of these.
@@ -302,9 +302,9 @@ impl PullPolicy {
     }
 }
 
-/// A variable, or an empty line between two.
+/// A line of the environment variable: a variable, or nothing.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Maybe(Option<Variable>);
+pub struct VariableLine(Option<Variable>);
 
 /// Options that do not go together.
 #[derive(Debug, Error, PartialEq, Eq)]
@@ -344,7 +344,7 @@ impl Config {
             proxy_environment: self
                 .proxy_environment
                 .iter()
-                .filter_map(|Maybe(variable)| variable.clone())
+                .filter_map(|VariableLine(variable)| variable.clone())
                 .collect(),
             scrape_annotations: self.scrape_annotations,
             ignored_namespaces,
@@ -374,9 +374,9 @@ fn log_level(text: &str) -> Result<String, String> {
     log::parse_level(text).map(|_| text.to_owned()).map_err(|error| error.to_string())
 }
 
-fn variable(text: &str) -> Result<Maybe, String> {
+fn variable(text: &str) -> Result<VariableLine, String> {
     if text.trim().is_empty() {
-        return Ok(Maybe(None));
+        return Ok(VariableLine(None));
     }
     let (name, value) = text.split_once('=').ok_or("write it as NAME=VALUE")?;
     let (name, value) = (name.trim(), value.trim_end_matches('\r'));
@@ -387,7 +387,7 @@ fn variable(text: &str) -> Result<Maybe, String> {
     if container::is_reserved(name) {
         return Err(format!("{name} is set by the injector itself"));
     }
-    Ok(Maybe(Some(Variable { name: name.to_owned(), value: value.to_owned() })))
+    Ok(VariableLine(Some(Variable { name: name.to_owned(), value: value.to_owned() })))
 }
 
 fn validity(text: &str) -> Result<Duration, String> {

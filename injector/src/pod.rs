@@ -158,8 +158,8 @@ pub fn inject(pod: &Value, context: &Context<'_>, settings: &Settings) -> Inject
 fn consider(pod: &Value, context: &Context<'_>, settings: &Settings) -> Result<Injection, Denial> {
     let pod = Pod::new(pod).map_err(Denial::Malformed)?;
     let mut warnings = Vec::new();
-    let wish = pod.wish(&mut warnings);
-    if let Some(reason) = reason_to_leave_alone(&pod, wish, context, settings) {
+    let is_disabled = pod.is_disabled(&mut warnings);
+    if let Some(reason) = reason_to_leave_alone(&pod, is_disabled, context, settings) {
         warnings.extend(reason.warning().map(str::to_owned));
         let outcome = Outcome::LeftAlone(reason);
         return Ok(Injection { outcome, patch: Patch::default(), warnings });
@@ -175,22 +175,13 @@ fn consider(pod: &Value, context: &Context<'_>, settings: &Settings) -> Result<I
     Ok(Injection { outcome: Outcome::Injected, patch, warnings })
 }
 
-/// What a pod says about its own injection.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Wish {
-    /// As its namespace says: that is why the webhook was asked.
-    None,
-    Enabled,
-    Disabled,
-}
-
 fn reason_to_leave_alone(
     pod: &Pod<'_>,
-    wish: Wish,
+    is_disabled: bool,
     context: &Context<'_>,
     settings: &Settings,
 ) -> Option<Reason> {
-    if wish == Wish::Disabled {
+    if is_disabled {
         return Some(Reason::Disabled);
     }
     if settings.ignored_namespaces.iter().any(|ignored| ignored == context.namespace) {
@@ -334,17 +325,19 @@ impl<'a> Pod<'a> {
         })
     }
 
-    fn wish(&self, warnings: &mut Vec<String>) -> Wish {
+    /// Whether the pod itself refuses. That it was asked for, by the pod or by its namespace, is why
+    /// the webhook was called.
+    fn is_disabled(&self, warnings: &mut Vec<String>) -> bool {
         match self.labels.get(INJECT_LABEL) {
-            None => Wish::None,
-            Some(Value::String(value)) if value == "enabled" => Wish::Enabled,
-            Some(Value::String(value)) if value == "disabled" => Wish::Disabled,
+            None => false,
+            Some(Value::String(value)) if value == "enabled" => false,
+            Some(Value::String(value)) if value == "disabled" => true,
             Some(other) => {
                 warnings.push(format!(
                     "label {INJECT_LABEL} of the pod is {other}: it can be enabled or disabled, \
                      anything else is as if it were not there"
                 ));
-                Wish::None
+                false
             }
         }
     }

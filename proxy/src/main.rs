@@ -36,18 +36,23 @@ enum Source {
 
 fn main() -> ExitCode {
     let config = Config::from_environment();
-    match run(config) {
+    let log = match log::init(&config) {
+        Ok(log) => log,
+        Err(error) => {
+            eprintln!("weft-proxy: {error:#}");
+            return ExitCode::FAILURE;
+        }
+    };
+    match run(&config, log) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             tracing::error!("{error:#}");
-            eprintln!("weft-proxy: {error:#}");
             ExitCode::FAILURE
         }
     }
 }
 
-fn run(config: Config) -> anyhow::Result<()> {
-    let log = log::init(&config)?;
+fn run(config: &Config, log: LogHandle) -> anyhow::Result<()> {
     let metrics = Metrics::new(&config.metrics_settings());
     let access_log = AccessLog::start(config.access_log, metrics.clone())?;
     let descriptors = rlimit::raise_open_files();
@@ -58,7 +63,7 @@ fn run(config: Config) -> anyhow::Result<()> {
     };
     let on_demand = matches!(source, Source::ApiServer(_)).then_some(lookup);
     let shared =
-        Shared::new(metrics, access_log.clone(), Drain::default(), limits(&config), on_demand);
+        Shared::new(metrics, access_log.clone(), Drain::default(), limits(config), on_demand);
 
     let workers = config.worker_count().get();
     let (stop, stopped) = watch::channel(false);
@@ -82,7 +87,7 @@ fn run(config: Config) -> anyhow::Result<()> {
     );
 
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let result = runtime.block_on(control(&config, &shared, log, source));
+    let result = runtime.block_on(control(config, &shared, log, source));
     stop.send_replace(true);
     for thread in threads {
         match thread.join() {

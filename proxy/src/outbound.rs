@@ -15,6 +15,7 @@ use tokio::io::AsyncReadExt;
 use tokio::net::{TcpListener, TcpStream};
 
 use crate::backend::{HTTP1_BUFFER, LocalExecutor, error_chain, set_options};
+use crate::metrics::Metrics;
 use crate::opaque;
 use crate::prefixed::Prefixed;
 use crate::protocol::{self, Declared, Detected};
@@ -73,12 +74,26 @@ fn is_of_one_connection(error: &io::Error) -> bool {
 }
 
 async fn serve(worker: Rc<Worker>, stream: TcpStream, client: SocketAddr) {
-    let metrics = worker.shared.metrics.clone();
-    metrics.connections().opened();
+    let _open = Open::new(worker.shared.metrics.clone());
     if let Err(error) = serve_accepted(worker, stream, client).await {
         tracing::debug!(%client, %error, "connection ended");
     }
-    metrics.connections().closed();
+}
+
+/// A connection that counts as open until dropped, also by a panic.
+struct Open(Arc<Metrics>);
+
+impl Open {
+    fn new(metrics: Arc<Metrics>) -> Self {
+        metrics.connections().opened();
+        Self(metrics)
+    }
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        self.0.connections().closed();
+    }
 }
 
 async fn serve_accepted(

@@ -17,7 +17,9 @@ fn prefixes_are_compared_by_segment() {
         ("/anything", "/", true),
         ("/anything", "", true),
         ("/a/b", "/a/b/c", false),
-        ("*", "/", false),
+        ("*", "/", true),
+        ("", "/", true),
+        ("*", "/v2", false),
     ];
     for (path, prefix, expected) in table {
         assert_eq!(has_prefix(path, prefix), expected, "{path} under {prefix}");

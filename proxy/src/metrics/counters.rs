@@ -83,8 +83,8 @@ impl ConnectionMetrics {
         self.open.fetch_sub(1, Ordering::Relaxed);
     }
 
-    /// What a connection turned out to speak: `http1`, `http2`, `tls`, `tcp`, or `passthrough` for
-    /// a destination that is not known.
+    /// What a connection turned out to speak: `http1`, `http2`, `tls`, `opaque` for anything else,
+    /// or `passthrough` for a destination that is not known.
     pub fn detected(&self, protocol: &'static str) {
         self.by_protocol.count(protocol);
     }
