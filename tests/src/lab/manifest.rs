@@ -127,8 +127,11 @@ impl Manifests {
             self.services.remove(&(namespace.to_owned(), name.to_owned()));
             for family in ["IPv4", "IPv6"] {
                 let slice = slice_name(name, family);
-                let _no_such_family =
-                    fs::remove_file(self.folder.join(file_name("EndpointSlice", namespace, &slice)));
+                let _no_such_family = fs::remove_file(self.folder.join(file_name(
+                    "EndpointSlice",
+                    namespace,
+                    &slice,
+                )));
             }
         }
         let path = self.folder.join(file_name(kind, namespace, name));
@@ -240,7 +243,9 @@ fn endpoint_slice(
         // A named target port may differ between pods; those of the lab agree.
         let target = match &port.target_port {
             Some(TargetPort::Number(number)) => Some(*number),
-            Some(TargetPort::Name(name)) => pods.iter().find_map(|pod| pod.ports.get(name).copied()),
+            Some(TargetPort::Name(name)) => {
+                pods.iter().find_map(|pod| pod.ports.get(name).copied())
+            }
             None => Some(port.port),
         };
         let Some(target) = target else { continue };

@@ -54,7 +54,8 @@ mod tests {
 
     #[test]
     fn reads_samples() {
-        let text = "# TYPE a counter\na_total{x=\"1\",y=\"two\"} 3\na_total{x=\"2\",y=\"\"} 4.5\nb 1\n";
+        let text =
+            "# TYPE a counter\na_total{x=\"1\",y=\"two\"} 3\na_total{x=\"2\",y=\"\"} 4.5\nb 1\n";
         let read = samples(text);
         assert_eq!(read.len(), 3);
         assert_eq!(read[0].label("y"), "two");

@@ -78,6 +78,7 @@ impl Lab {
              cd {FOLDER}\n\
              mkdir -m 0755 manifests staging logs bin\n\
              {programs}\n\
+             mount -t tmpfs -o mode=1777 weft /tmp\n\
              echo 0 > /proc/sys/net/ipv6/conf/all/disable_ipv6 2>/dev/null || true\n\
              ip link set lo up\n\
              ip link add br0 type bridge mcast_snooping 0\n\
@@ -184,6 +185,14 @@ impl Lab {
         let record = state.pods.iter_mut().find(|record| record.name == pod);
         record.with_context(|| format!("no pod {pod}"))?.labels.clear();
         state.refresh()
+    }
+
+    /// How many TCP connections are established to a backend pod.
+    pub fn connections_to(&self, backend: &Backend) -> Result<usize> {
+        let [v4, v6] = &backend.addresses;
+        let filter = format!("( src {v4} or src [{v6}] )");
+        let script = format!("ss --no-header --tcp --numeric state established '{filter}'");
+        Ok(self.world.script(&script)?.lines().count())
     }
 
     /// A client pod in a Kubernetes namespace, ready to send.

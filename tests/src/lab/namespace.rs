@@ -38,7 +38,9 @@ impl User {
     fn prefix(self) -> &'static [&'static str] {
         match self {
             User::Root => &[],
-            User::Init => &["setpriv", "--inh-caps=-all", "--bounding-set=-all,+net_admin,+net_raw"],
+            User::Init => {
+                &["setpriv", "--inh-caps=-all", "--bounding-set=-all,+net_admin,+net_raw"]
+            }
             User::Proxy => &[
                 "setpriv",
                 "--reuid=65101",

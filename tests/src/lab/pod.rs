@@ -72,8 +72,7 @@ impl Client {
              echo 0 > /proc/sys/net/ipv6/conf/all/disable_ipv6 2>/dev/null || true\n\
              ip link set lo up"
         ))?;
-        let addresses =
-            [format!("10.244.2.{number}"), format!("fd00:10:244::2:{number:x}")];
+        let addresses = [format!("10.244.2.{number}"), format!("fd00:10:244::2:{number:x}")];
         let [v4, v6] = &addresses;
         lab.script(&format!(
             "ip link add veth{number} type veth peer name eth0 netns {}\n\

@@ -59,10 +59,14 @@ fn user(name: &str) -> Request {
 fn play_header_canary(stage: &mut Stage<'_>) -> Result<()> {
     stage.say("Before there is a route, reviews is a plain Service: all its pods answer.");
     let before = stage.client("default")?.send(&anybody(), 60)?;
-    let versions: BTreeSet<&str> =
-        before.iter().map(|seen| seen.version.as_str()).collect();
+    let versions: BTreeSet<&str> = before.iter().map(|seen| seen.version.as_str()).collect();
     let versions = versions.into_iter().collect::<Vec<_>>().join(" ");
-    stage.compare("versions that answer 60 requests without a route", "v1 v2 v3", &versions);
+    stage.compare(
+        "default",
+        "versions that answer 60 requests without a route",
+        "v1 v2 v3",
+        &versions,
+    );
 
     stage.apply("1-header-canary/route.yaml")?;
     stage.expect("default", &user("jason"), 200, &[("v2", 1.0)])?;
@@ -118,6 +122,6 @@ fn play_merged_routes(stage: &mut Stage<'_>) -> Result<()> {
     let (first, last) = (version(seen.first()), version(seen.last()));
     let came = format!("{failed} of {} failed, {first} at first, {last} at last", seen.len());
     let passed = failed == 0 && first == "v3" && last == "v1";
-    stage.compared("requests during the edit", "none fails, v3 then v1", &came, passed);
+    stage.compared("default", "requests during the edit", "none fails, v3 then v1", &came, passed);
     stage.apply("1-header-canary/route.yaml")
 }

@@ -114,19 +114,25 @@ pub struct Stage<'a> {
     clients: BTreeMap<String, Arc<Client>>,
     set: BTreeSet<String>,
     failures: Vec<String>,
+    failed_in: BTreeSet<String>,
 }
 
 impl<'a> Stage<'a> {
     /// An empty stage.
     pub fn new(lab: &'a Lab, audience: &'a mut dyn Audience) -> Stage<'a> {
         let (backends, clients) = (Vec::new(), BTreeMap::new());
-        let (set, failures) = (BTreeSet::new(), Vec::new());
-        Stage { lab, audience, backends, clients, set, failures }
+        let (set, failures, failed_in) = (BTreeSet::new(), Vec::new(), BTreeSet::new());
+        Stage { lab, audience, backends, clients, set, failures, failed_in }
     }
 
     /// The checks that did not pass.
     pub fn failures(&self) -> &[String] {
         &self.failures
+    }
+
+    /// The namespaces whose clients saw something else than expected.
+    pub fn failed_in(&self) -> &BTreeSet<String> {
+        &self.failed_in
     }
 
     /// How many backend pods and client pods there are.
@@ -236,6 +242,7 @@ impl<'a> Stage<'a> {
             came,
         };
         if !counted.passed {
+            self.failed_in.insert(from.to_owned());
             self.failures.push(format!(
                 "from {}: {}: expected {:?}, came {:?}",
                 counted.from, counted.sent, counted.expected, counted.came
@@ -245,15 +252,16 @@ impl<'a> Stage<'a> {
     }
 
     /// Compares two values; both sides are shown.
-    fn compare(&mut self, what: &str, expected: &str, came: &str) {
-        self.compared(what, expected, came, expected == came);
+    fn compare(&mut self, from: &str, what: &str, expected: &str, came: &str) {
+        self.compared(from, what, expected, came, expected == came);
     }
 
     /// Tells a comparison that was made elsewhere.
-    fn compared(&mut self, what: &str, expected: &str, came: &str, passed: bool) {
+    fn compared(&mut self, from: &str, what: &str, expected: &str, came: &str, passed: bool) {
         let (what, expected, came) = (what.to_owned(), expected.to_owned(), came.to_owned());
         if !passed {
-            self.failures.push(format!("{what}: expected {expected}, came {came}"));
+            self.failed_in.insert(from.to_owned());
+            self.failures.push(format!("from {from}: {what}: expected {expected}, came {came}"));
         }
         self.audience.tell(Event::Compared(Compared { what, expected, came, passed }));
     }
@@ -264,12 +272,19 @@ impl<'a> Stage<'a> {
         let config: serde_json::Value = serde_json::from_str(&client.admin("/config")?)?;
         let list = |value: &serde_json::Value| value.as_array().cloned().unwrap_or_default();
         let rules = list(&config["destinations"]).into_iter().flat_map(|one| list(&one["rules"]));
-        let backends =
-            rules.filter(|rule| rule["route"] == route).flat_map(|rule| list(&rule["backends"]));
+        let backends = rules
+            .filter(|rule| rule["route"].as_str().is_some_and(|name| name.ends_with(route)))
+            .flat_map(|rule| list(&rule["backends"]));
         let mut reasons = backends.filter_map(|one| one["why"].as_str().map(str::to_owned));
         let reason = reasons.next().unwrap_or_else(|| "nothing".to_owned());
         let passed = reason.contains(word);
-        self.compared("the sidecar's :15000/config says", &format!("… {word} …"), &reason, passed);
+        self.compared(
+            from,
+            "the sidecar's :15000/config says",
+            &format!("… {word} …"),
+            &reason,
+            passed,
+        );
         Ok(())
     }
 }

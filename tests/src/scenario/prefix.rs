@@ -45,12 +45,22 @@ fn play(stage: &mut Stage<'_>) -> Result<()> {
     words.push("http://go-httpbin/get/headers");
     let body = stage.client("shop")?.curl(&words)?.success()?;
     let answer: Answer = serde_json::from_str(&body).with_context(|| format!("{body:?}"))?;
-    stage.compare("my-header, which the route adds", "foo", &answer.header("my-header").join("|"));
+    stage.compare(
+        "shop",
+        "my-header, which the route adds",
+        "foo",
+        &answer.header("my-header").join("|"),
+    );
     for (name, value) in sent {
-        stage.compare(&format!("{name}, the caller's"), value, &answer.header(name).join("|"));
+        stage.compare(
+            "shop",
+            &format!("{name}, the caller's"),
+            value,
+            &answer.header(name).join("|"),
+        );
     }
-    stage.compare("path", "/get/headers", &answer.path);
-    stage.compare("host", "go-httpbin", &answer.host);
+    stage.compare("shop", "path", "/get/headers", &answer.path);
+    stage.compare("shop", "host", "go-httpbin", &answer.host);
     stage.say("Another path has no rule.");
     stage.expect("shop", &Request::get("http://go-httpbin/post"), 20, &[("404", 1.0)])
 }

@@ -239,6 +239,8 @@ fn options() -> Options {
     options.alias_limits.max_total_replayed_events = 100_000;
     options.budget = Some(budget);
     options.with_snippet = false;
+    // As in YAML 1.2: a header's `value: y` or `no` is a word, not a boolean.
+    options.strict_booleans = true;
     options
 }
 

@@ -122,7 +122,8 @@ async fn send_all(
         match answer.await {
             Ok((parts, body)) => {
                 Tally::count(&mut tally.statuses, parts.status.as_str());
-                for (name, map) in [("x-pod", &mut tally.pods), ("x-version", &mut tally.versions)] {
+                for (name, map) in [("x-pod", &mut tally.pods), ("x-version", &mut tally.versions)]
+                {
                     if let Some(value) = parts.headers.get(name) {
                         Tally::count(map, String::from_utf8_lossy(value.as_bytes()));
                     }

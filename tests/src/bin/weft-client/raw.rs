@@ -46,18 +46,23 @@ async fn exchange(mut stream: TcpStream, options: &Options, received: &mut Vec<u
     if let Some(first) = &options.first {
         read_until(&mut stream, received, first, 1).await.context("the server's first words")?;
     }
-    let text = options.text.replace("\\r", "\r").replace("\\n", "\n").replace("\\\\", "\\");
+    let text = unescaped(&options.text);
     stream.write_all(text.as_bytes()).await.context("send")?;
     if options.finish {
         stream.shutdown().await.context("finish")?;
     }
     match &options.until {
-        Some(until) => read_until(&mut stream, received, until, options.times).await,
+        Some(until) => read_until(&mut stream, received, &unescaped(until), options.times).await,
         None => {
             stream.read_to_end(received).await.context("receive")?;
             Ok(())
         }
     }
+}
+
+/// `\r` and `\n` as a shell's user writes them.
+fn unescaped(text: &str) -> String {
+    text.replace("\\r", "\r").replace("\\n", "\n").replace("\\\\", "\\")
 }
 
 async fn read_until(

@@ -8,12 +8,11 @@ mod shell;
 mod table;
 
 use std::process::ExitCode;
-use std::sync::Arc;
 use std::time::Instant;
 
 use anyhow::Result;
 use clap::Parser;
-use weft_tests::lab::{Client, Lab, tail};
+use weft_tests::lab::{Lab, tail};
 use weft_tests::scenario::{self, Event, Scenario, Stage};
 
 use crate::paint::Painter;
@@ -95,13 +94,8 @@ fn report_failure(painter: &Painter, stage: &Stage<'_>, played: Result<()>) {
     for failure in &failures {
         eprintln!("{} {failure}", painter.bad("✗"));
     }
-    // A check that names its pod's namespace needs that pod's log only.
     let clients = stage.lab.clients();
-    let named = |client: &&Arc<Client>| {
-        failures.iter().any(|failure| failure.contains(&format!("from {}:", client.namespace)))
-    };
-    let concerned: Vec<_> = clients.iter().filter(named).collect();
-    for client in if concerned.is_empty() { clients.iter().collect() } else { concerned } {
+    for client in clients.iter().filter(|one| stage.failed_in().contains(&one.namespace)) {
         eprintln!("\n{} {}", painter.dim("last lines of weft-proxy in"), client.namespace);
         eprintln!("{}", tail(&client.proxy_log(), 15));
     }

@@ -104,7 +104,11 @@ impl Painter {
         if expected == came {
             println!("   {mark} {what}: {}", self.bold(&shorten(came)));
         } else {
-            println!("   {mark} {what}: {} {}", self.bold(came), self.dim(&format!("({expected})")));
+            println!(
+                "   {mark} {what}: {} {}",
+                self.bold(came),
+                self.dim(&format!("({expected})"))
+            );
         }
     }
 
@@ -126,9 +130,8 @@ impl Painter {
         let width = rows.keys().map(|label| label.chars().count()).max().unwrap_or(0);
         for (label, (expected, count)) in rows {
             let share = f64::from(count) / f64::from(total.max(1));
-            let wanted = expected.map_or("not expected".to_owned(), |share| {
-                format!("expected {}", percent(share))
-            });
+            let wanted = expected
+                .map_or("not expected".to_owned(), |share| format!("expected {}", percent(share)));
             println!(
                 "       {label:width$} {} {count:>6} {:>7}  {}",
                 self.bar(share),

@@ -8,10 +8,11 @@ use crate::paint::Painter;
 /// Opens a shell in the client pod of a namespace and comes back when it is left.
 pub(crate) fn open(lab: &Lab, painter: &Painter, namespace: &str) -> Result<()> {
     let clients = lab.clients();
-    let client = clients.iter().find(|client| client.namespace == namespace).with_context(|| {
-        let all: Vec<&str> = clients.iter().map(|client| client.namespace.as_str()).collect();
-        format!("no client pod in {namespace}; there is one in: {}", all.join(", "))
-    })?;
+    let client =
+        clients.iter().find(|client| client.namespace == namespace).with_context(|| {
+            let all: Vec<&str> = clients.iter().map(|client| client.namespace.as_str()).collect();
+            format!("no client pod in {namespace}; there is one in: {}", all.join(", "))
+        })?;
     println!("\n{}", painter.bold(&format!("A shell in a client pod of namespace {namespace}")));
     for (command, meaning) in [
         ("curl -H 'end-user: jason' http://reviews:9080/", "through the sidecar, to v2"),

@@ -36,8 +36,12 @@ pub(crate) fn of_routes(painter: &Painter, scrapes: &[String]) -> String {
         };
         match sample.name.as_str() {
             "weft_route_requests_total" => {
-                let status = sample.label("status").to_owned();
-                *cells.by_status.entry(status).or_default() += sample.value;
+                // Status 0: the client left before an answer, as curl does when traffic is stopped.
+                let status = match sample.label("status") {
+                    "0" => "left",
+                    status => status,
+                };
+                *cells.by_status.entry(status.to_owned()).or_default() += sample.value;
                 cells.requests += sample.value;
             }
             name if name.ends_with("_sum") => cells.seconds += sample.value,
@@ -45,8 +49,9 @@ pub(crate) fn of_routes(painter: &Painter, scrapes: &[String]) -> String {
         }
     }
     rows.retain(|_, cells| cells.requests > 0.0);
-    let mut lines = vec![["parent", "route", "rule", "backend", "requests", "mean", "status"]
-        .map(str::to_owned)];
+    let mut lines = vec![
+        ["parent", "route", "rule", "backend", "requests", "mean", "status"].map(str::to_owned),
+    ];
     for (row, cells) in rows {
         let status = cells.by_status.iter().map(|(status, count)| format!("{status}×{count}"));
         let mean = if cells.timed > 0.0 {
@@ -87,10 +92,10 @@ fn row(sample: &Sample) -> Row {
 /// Long names have to fit a line.
 fn middle_cut(name: &str) -> String {
     let letters: Vec<char> = name.chars().collect();
-    if letters.len() <= 24 {
+    if letters.len() <= 22 {
         return name.to_owned();
     }
-    letters[..12].iter().chain(&['…']).chain(&letters[letters.len() - 6..]).collect()
+    letters[..10].iter().chain(&['…']).chain(&letters[letters.len() - 4..]).collect()
 }
 
 fn align(painter: &Painter, lines: &[[String; 7]]) -> String {

@@ -112,4 +112,3 @@ fn reply(
         headers: metadata.iter().map(line).collect(),
     })
 }
-

@@ -14,6 +14,7 @@
 //! | `/ws` | a WebSocket that echoes |
 //! | `/upgrade` | 101 to the protocol `echo`, then bytes are echoed |
 //! | `/weft.test.Echo/…` | gRPC |
+//! | any, with CONNECT | 200, then bytes are echoed |
 //! | anything else | what was received, as JSON ([`Answer`]) |
 
 use std::convert::Infallible;
@@ -23,7 +24,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::{SinkExt, StreamExt, stream};
-use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode, header};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, header};
 use http_body::Frame;
 use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt, Full, StreamBody};
@@ -79,6 +80,7 @@ async fn answer(
     let path = request.uri().path().to_owned();
     let query = Query(request.uri().query().unwrap_or("").to_owned());
     let mut response = match path.as_str() {
+        _ if request.method() == Method::CONNECT => tunnel(request),
         "/bytes" => Response::new(zeros(query.number("n", 1))),
         "/stream" => Response::new(lines(query.number("chunks", 10), query.number("ms", 10))),
         "/echo" => echo(request),
@@ -148,7 +150,8 @@ async fn describe(
             }
         }
     }
-    answer.body_sha256 = digest.finish().as_ref().iter().map(|byte| format!("{byte:02x}")).collect();
+    answer.body_sha256 =
+        digest.finish().as_ref().iter().map(|byte| format!("{byte:02x}")).collect();
     answer
 }
 
@@ -240,7 +243,18 @@ fn websocket(mut request: Request<Incoming>) -> Response<Body> {
 }
 
 /// 101 to a protocol that echoes bytes.
-fn upgrade(mut request: Request<Incoming>) -> Response<Body> {
+fn upgrade(request: Request<Incoming>) -> Response<Body> {
+    echo_after_upgrade(request);
+    switching("echo")
+}
+
+/// 200 to CONNECT, then bytes are echoed.
+fn tunnel(request: Request<Incoming>) -> Response<Body> {
+    echo_after_upgrade(request);
+    text(StatusCode::OK, String::new())
+}
+
+fn echo_after_upgrade(mut request: Request<Incoming>) {
     let upgrade = hyper::upgrade::on(&mut request);
     tokio::spawn(async move {
         if let Ok(upgraded) = upgrade.await {
@@ -248,7 +262,6 @@ fn upgrade(mut request: Request<Incoming>) -> Response<Body> {
             let _reset = tokio::io::copy(&mut from, &mut to).await;
         }
     });
-    switching("echo")
 }
 
 fn switching(protocol: &'static str) -> Response<Body> {

@@ -35,7 +35,9 @@ async fn answer_all(identity: &Identity, stream: TcpStream) -> std::io::Result<(
             }
             "/until-close" => (format!("HTTP/1.1 200 OK\r\n\r\n{body}"), true),
             "/close" => (String::new(), true),
-            "/half" => ("HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n0123456789".to_owned(), true),
+            "/half" => {
+                ("HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n0123456789".to_owned(), true)
+            }
             "/garbage" => ("\u{1}\u{2} this is no HTTP\r\n\r\n".to_owned(), true),
             "/reset-reused" if requests > 1 => (String::new(), true),
             _ => (plain, false),

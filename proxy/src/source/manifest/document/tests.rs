@@ -119,3 +119,13 @@ fn deep_nesting_is_refused() {
         assert!(parsed.unreadable, "{name}");
     }
 }
+
+#[test]
+fn words_that_yaml_1_1_takes_for_booleans_are_words() {
+    let parsed = serde_saphyr::from_str_with_options::<Value>(
+        "[y, n, yes, no, on, off, true, 'true']",
+        options(),
+    );
+    let expected = serde_json::json!(["y", "n", "yes", "no", "on", "off", true, "true"]);
+    assert_eq!(parsed.expect("YAML"), expected);
+}

@@ -1,0 +1,50 @@
+# Weft on one machine. Every target checks for what it needs and installs what is missing when it
+# runs as root; otherwise it prints the command that does.
+
+TARGET := $(or $(CARGO_TARGET_DIR),target)
+# The programs that the demo and the namespace tests run: fast to build, nearly as fast as a release.
+BUILD := cargo build --profile demo -p weft-proxy -p weft-init -p weft-tests --bins
+NEEDS := ./tests/prerequisites.sh
+
+export WEFT_BIN_DIR := $(abspath $(TARGET))/demo
+# Where prerequisites.sh puts promtool.
+export PATH := $(PATH):$(abspath $(TARGET))/tools:/usr/local/sbin:/usr/sbin:/sbin
+
+.DEFAULT_GOAL := help
+.PHONY: help demo demo-shell test lint build clean
+
+help: ## This list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+demo: ## Six scenarios on real connections, in half a minute: no cluster, no Docker
+	@$(NEEDS) lab
+	@echo "building (some minutes the first time) …"
+	@$(BUILD)
+	@$(WEFT_BIN_DIR)/weft-demo
+
+demo-shell: ## The same, left up: a shell in a client pod with names, curl and the manifests
+	@$(NEEDS) lab
+	@$(BUILD)
+	@$(WEFT_BIN_DIR)/weft-demo --shell
+
+test: ## All tests: unit, property, in-process, and in network namespaces
+	@$(NEEDS) lab promtool
+	$(BUILD)
+	cargo test --workspace --no-fail-fast
+
+lint: ## Formatting, clippy without warnings, and cargo-deny where it is installed
+	@$(NEEDS) build
+	cargo fmt --all --check
+	cargo clippy --workspace --all-targets -- -D warnings
+	@if cargo deny --version >/dev/null 2>&1; then \
+	    echo cargo deny check; cargo deny check; \
+	else \
+	    echo "cargo-deny is not installed: licences and advisories are not checked"; \
+	fi
+
+build: ## The release binaries in target/release
+	@$(NEEDS) build
+	cargo build --release -p weft-proxy -p weft-init
+
+clean: ## Removes everything that was built
+	cargo clean

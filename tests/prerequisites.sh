@@ -1,0 +1,105 @@
+#!/bin/sh
+# Checks for what a make target needs: `build`, `lab` (network namespaces) and `promtool`.
+# Root gets what is missing from Debian's packages; others get the command to run.
+set -eu
+
+cd "$(dirname "$0")/.."
+PATH="$PATH:/usr/local/sbin:/usr/sbin:/sbin"
+rust_version=1.92
+packages=""
+
+say() { printf '%s\n' "$*" >&2; }
+
+# need COMMAND PACKAGE: remembers the package when the command is missing.
+need() {
+    command -v "$1" >/dev/null 2>&1 || packages="$packages $2"
+}
+
+# at_least WANTED FOUND: whether the version FOUND is WANTED or newer.
+at_least() {
+    [ "$(printf '%s\n%s\n' "$1" "$2" | sort -V | head -n 1)" = "$1" ]
+}
+
+install_packages() {
+    [ -n "$packages" ] || return 0
+    if ! command -v apt-get >/dev/null 2>&1; then
+        say "missing, by the names of Debian's packages:$packages"
+        exit 1
+    elif [ "$(id -u)" != 0 ]; then
+        say "missing; please run:"
+        say "    sudo apt-get update && sudo apt-get install --no-install-recommends$packages"
+        exit 1
+    fi
+    say "installing$packages"
+    export DEBIAN_FRONTEND=noninteractive
+    apt-get update -qq
+    # shellcheck disable=SC2086  # a list of words
+    apt-get install -y -qq --no-install-recommends $packages >/dev/null
+    packages=""
+}
+
+check_cargo() {
+    found=$(cargo --version 2>/dev/null | cut -d ' ' -f 2 || true)
+    if [ -n "$found" ] && at_least "$rust_version" "$found"; then
+        return
+    fi
+    say "Rust $rust_version or newer is needed${found:+; cargo here is $found}."
+    if command -v rustup >/dev/null 2>&1; then
+        say "please run:    rustup default stable && rustup update stable"
+    elif apt-cache show rustup >/dev/null 2>&1; then
+        say "please run:    sudo apt-get install rustup && rustup default stable"
+    else
+        say "Debian 12 has no package with it: install it as https://rustup.rs says, then open a"
+        say "new shell (or:  . ~/.cargo/env) and run this again."
+    fi
+    exit 1
+}
+
+# promtool out of Debian's package, without the service that installing it would start.
+fetch_promtool() {
+    command -v promtool >/dev/null 2>&1 && return
+    tools="${CARGO_TARGET_DIR:-target}/tools"
+    [ -x "$tools/promtool" ] && return
+    command -v apt-get >/dev/null 2>&1 || { say "missing: promtool, of Prometheus"; exit 1; }
+    say "fetching promtool out of Debian's package prometheus"
+    mkdir -p "$tools/unpacked"
+    tools=$(cd "$tools" && pwd)
+    [ "$(id -u)" != 0 ] || [ -n "$(apt-cache policy prometheus 2>/dev/null)" ] || apt-get update -qq
+    if ! (cd "$tools/unpacked" && apt-get download -qq prometheus && dpkg -x prometheus_*.deb .); then
+        say "please run:    sudo apt-get update   (then this again)"
+        exit 1
+    fi
+    mv "$tools/unpacked/usr/bin/promtool" "$tools/promtool"
+    rm -r "$tools/unpacked"
+}
+
+for topic in "$@"; do
+    case "$topic" in
+    build)
+        check_cargo
+        need cc "gcc libc6-dev"
+        install_packages
+        ;;
+    lab)
+        check_cargo
+        need cc "gcc libc6-dev"
+        need ip iproute2
+        need iptables-restore iptables
+        need ip6tables-restore iptables
+        need unshare util-linux
+        need nsenter util-linux
+        need setpriv util-linux
+        need curl curl
+        need bash bash
+        [ "$(id -u)" = 0 ] || need newuidmap uidmap
+        install_packages
+        curl_version=$(curl --version | head -n 1 | cut -d ' ' -f 2)
+        at_least 7.84 "$curl_version" || { say "curl 7.84 or newer is needed"; exit 1; }
+        ;;
+    promtool) fetch_promtool ;;
+    *)
+        say "usage: $0 [build] [lab] [promtool]"
+        exit 2
+        ;;
+    esac
+done
