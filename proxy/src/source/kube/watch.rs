@@ -17,7 +17,7 @@ use super::view::Selection;
 pub(super) enum Change {
     /// All that there is.
     Listed(Vec<Decoded>),
-    Applied(Decoded),
+    Applied(Box<Decoded>),
     Deleted(ObjectKey),
     /// There is nothing to be had, now: what was wanted counts as empty.
     Unavailable(Unavailable),
@@ -66,7 +66,7 @@ pub(super) async fn watch(
                 }
                 Ok(Event::InitDone) => Change::Listed(std::mem::take(&mut listing)),
                 Ok(Event::Apply(object)) => match decode(object, &resource) {
-                    Some(decoded) => Change::Applied(decoded),
+                    Some(decoded) => Change::Applied(Box::new(decoded)),
                     None => continue,
                 },
                 Ok(Event::Delete(object)) => Change::Deleted(selection.key(&object)),
