@@ -14,7 +14,7 @@ export PATH := $(PATH):$(abspath $(TARGET))/tools:/usr/local/sbin:/usr/sbin:/sbi
 .PHONY: help demo demo-shell test lint build clean
 
 help: ## This list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 demo: ## Six scenarios on real connections, in half a minute: no cluster, no Docker
 	@$(NEEDS) lab
@@ -48,3 +48,5 @@ build: ## The release binaries in target/release
 
 clean: ## Removes everything that was built
 	cargo clean
+
+include tests/cluster/cluster.mk

@@ -116,9 +116,11 @@ startupProbe:
 livenessProbe:
   httpGet: {path: /livez, port: metrics}
   periodSeconds: 10
+  timeoutSeconds: 5
 readinessProbe:
   httpGet: {path: /readyz, port: metrics}
   periodSeconds: 5
+  timeoutSeconds: 5
 {{- end }}
 
 {{/* What the webhooks have in common. */}}

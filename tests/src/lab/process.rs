@@ -15,8 +15,8 @@ pub struct Process {
     name: String,
     /// `nsenter`, which waits for the process and hands on its exit status.
     outer: Child,
-    /// The process itself, by its pid on this side.
-    pid: u32,
+    /// The process itself, by its pid on this side; None where it had left before that was known.
+    pid: Option<u32>,
     stdout: PathBuf,
     stderr: PathBuf,
 }
@@ -33,12 +33,14 @@ impl Process {
             .stderr(file(&stderr)?)
             .spawn()
             .with_context(|| format!("cannot start {name}"))?;
-        let mut process = Process { name: name.to_owned(), outer, pid: 0, stdout, stderr };
-        let pid = poll(Duration::from_secs(10), || child_of(process.outer.id()));
-        match pid {
-            Some(pid) => process.pid = pid,
-            None => bail!("{name} did not start: {}", process.stderr()),
-        }
+        let mut process = Process { name: name.to_owned(), outer, pid: None, stdout, stderr };
+        let started = poll(Duration::from_secs(10), || {
+            process.pid = child_of(process.outer.id());
+            // It may have left already: that is for whoever waits for it.
+            let left = process.outer.try_wait().is_ok_and(|status| status.is_some());
+            (process.pid.is_some() || left).then_some(())
+        });
+        started.with_context(|| format!("{name} did not start: {}", process.stderr()))?;
         Ok(process)
     }
 
@@ -52,9 +54,13 @@ impl Process {
         read_lossy(&self.stderr)
     }
 
+    fn pid(&self) -> Result<u32> {
+        self.pid.with_context(|| format!("{} has left already", self.name))
+    }
+
     /// Sends a signal.
     pub fn signal(&self, signal: Signal) -> Result<()> {
-        let pid = Pid::from_raw(i32::try_from(self.pid)?);
+        let pid = Pid::from_raw(i32::try_from(self.pid()?)?);
         kill(pid, signal).with_context(|| format!("{signal} to {}", self.name))
     }
 
@@ -89,7 +95,7 @@ impl Process {
 
     /// Resident memory in bytes.
     pub fn resident_bytes(&self) -> Result<u64> {
-        let status = fs::read_to_string(format!("/proc/{}/status", self.pid))?;
+        let status = fs::read_to_string(format!("/proc/{}/status", self.pid()?))?;
         let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
         let kib = line.and_then(|line| line.trim().strip_suffix(" kB"));
         Ok(kib.context("no VmRSS")?.trim().parse::<u64>()? * 1024)
@@ -97,7 +103,7 @@ impl Process {
 
     /// User and system CPU time spent so far.
     pub fn cpu_seconds(&self) -> Result<f64> {
-        let stat = fs::read_to_string(format!("/proc/{}/stat", self.pid))?;
+        let stat = fs::read_to_string(format!("/proc/{}/stat", self.pid()?))?;
         let fields: Vec<&str> = stat.rsplit(')').next().unwrap_or("").split_whitespace().collect();
         // Fields 14 and 15 of proc(5), in hundredths of a second; two stand before the `)`.
         let ticks: u64 = fields.iter().skip(11).take(2).filter_map(|f| f.parse::<u64>().ok()).sum();
@@ -106,7 +112,7 @@ impl Process {
 
     /// The effective capabilities and the user ids of the process, as /proc tells them.
     pub fn credentials(&self) -> Result<String> {
-        let status = fs::read_to_string(format!("/proc/{}/status", self.pid))?;
+        let status = fs::read_to_string(format!("/proc/{}/status", self.pid()?))?;
         let wanted = |line: &&str| line.starts_with("Cap") || line.starts_with("Uid");
         Ok(status.lines().filter(wanted).collect::<Vec<_>>().join("\n"))
     }
@@ -115,7 +121,7 @@ impl Process {
 impl Drop for Process {
     fn drop(&mut self) {
         if matches!(self.outer.try_wait(), Ok(None)) {
-            if self.pid != 0 {
+            if self.pid.is_some() {
                 let _already_gone = self.signal(Signal::SIGKILL);
             } else {
                 let _already_gone = self.outer.kill();

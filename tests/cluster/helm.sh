@@ -1,0 +1,34 @@
+#!/usr/bin/env bash
+# Installs Weft's chart from this checkout, or upgrades it: helm.sh install | uninstall
+# In Weft's own cluster with the images of this checkout; in the user's cluster HELM_ARGS says where
+# the images are: HELM_ARGS='--set image.registry=… --set image.tag=…'.
+set -euo pipefail
+# shellcheck source=tests/cluster/lib.sh
+source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
+
+export HELM_CACHE_HOME="$CACHE/helm/cache" HELM_CONFIG_HOME="$CACHE/helm/config" HELM_DATA_HOME="$CACHE/helm/data"
+helm() { on_network "$(tools helm)/helm" "$@"; }
+
+install() {
+  local args=()
+  if ! foreign_cluster; then
+    # The tag is always the same; the annotation makes pods of an older build go.
+    local build
+    build="$(cd "$CACHE/images" && printf '%s\n' weft-*.tar | sha256sum | cut -c1-12)"
+    args=(--set image.registry=weft.local --set image.tag=dev
+      --set-string "injector.podAnnotations.build=$build" --set-string "controller.podAnnotations.build=$build")
+  fi
+  # shellcheck disable=SC2086 # HELM_ARGS is a list of words
+  helm upgrade --install weft "$ROOT/charts/weft" --namespace weft-system --create-namespace \
+    --wait --timeout 3m "${args[@]}" ${HELM_ARGS:-} >"$CACHE/helm.log" 2>&1 && return
+  tail -n 20 "$CACHE/helm.log" >&2
+  kubectl --namespace weft-system get pods >&2 || true
+  kubectl --namespace weft-system get events --field-selector type=Warning --sort-by .lastTimestamp | tail -n 5 >&2 || true
+  die "the chart could not be installed." "tests/cluster/kubectl -n weft-system logs deployment/weft-injector"
+}
+
+case "${1:-}" in
+  install) install ;;
+  uninstall) helm uninstall weft --namespace weft-system --wait --ignore-not-found ;;
+  *) die "helm.sh: what?" "helm.sh install | uninstall" ;;
+esac
