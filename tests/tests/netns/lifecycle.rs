@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use nix::sys::signal::Signal;
+use weft_tests::lab::metrics::{samples, sum};
 use weft_tests::lab::{ClientOptions, Output, Request, poll};
 
 use crate::support::World;
@@ -48,8 +49,12 @@ fn an_idle_sidecar_leaves_at_once() {
     let mut command = world.client.command("weft-client");
     command.args(["raw", "echo:80", r"GET / HTTP/1.1\r\nHost: e\r\n\r\n", "--limit-ms", "20000"]);
     let idle = std::thread::spawn(move || Output::of(command));
-    let open = || world.client.sh("ss -Htn state established dport = 80").ok();
-    poll(Duration::from_secs(5), || open().filter(|o| !o.stdout.is_empty())).expect("connected");
+    // Five requests before, and this one: it has been answered, its connection is idle.
+    let answered = || {
+        let read = samples(&world.client.metrics().ok()?);
+        (sum(&read, "weft_route_requests_total", &[]) >= 6.0).then_some(())
+    };
+    poll(Duration::from_secs(5), answered).expect("an answer");
     world.client.with_proxy(|proxy| proxy.signal(Signal::SIGTERM)).expect("SIGTERM");
     let status = world
         .client

@@ -6,9 +6,12 @@
 //! name with their EndpointSlices, the grants of other namespaces. What the pod has not used for a
 //! while is let go. So memory and watches grow with what the pod calls, not with the cluster.
 //!
-//! While the API server is away all that is known stays in force; its age is a metric.
+//! While the API server is away all that is known stays in force; its age is a metric. The same holds
+//! for a route whose new backends are still being listed: it stays as it was until they are.
 
 mod find;
+mod reach;
+mod selection;
 #[cfg(test)]
 mod tests;
 mod view;
@@ -17,25 +20,29 @@ mod watch;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::AbortHandle;
 use tokio::time::Instant;
 use weft_gamma::object::NamespacedName;
 
-use self::find::Found;
-use self::view::{Selection, View};
-use self::watch::Change;
+use self::find::{Finder, Found, NotFound};
+use self::reach::{Reach, Witness};
+use self::selection::Selection;
+use self::view::View;
+use self::watch::{Change, Update, Watch};
 use super::{Lookup, Snapshot};
 use crate::metrics::Metrics;
 
 /// Changes that come together are published together.
 const SETTLE: Duration = Duration::from_millis(5);
-/// How long what is in force waits for the list of something that it newly depends on.
-const PATIENCE: Duration = Duration::from_secs(2);
 /// How long an address that is no Service's is remembered as such.
 const UNKNOWN_FOR: Duration = Duration::from_secs(5);
+/// How long an address is not looked for again after the API server did not answer.
+const UNANSWERED_FOR: Duration = Duration::from_secs(1);
+/// How many addresses that are no Service's are remembered.
+const MAX_UNKNOWN: usize = 4096;
 /// How often what is not used any more is looked for.
 const SWEEP: Duration = Duration::from_secs(60);
 
@@ -55,19 +62,27 @@ pub struct UsedServices(pub Box<dyn FnMut() -> BTreeSet<NamespacedName> + Send>)
 /// What a run of the source keeps.
 struct Running {
     client: kube::Client,
+    finder: Arc<Finder>,
     view: View,
     metrics: Arc<Metrics>,
-    watches: BTreeMap<Selection, AbortHandle>,
-    changes: mpsc::UnboundedSender<(Selection, Change)>,
-    found: mpsc::UnboundedSender<Found>,
+    reach: Reach,
+    watches: BTreeMap<Selection, Watching>,
+    /// How many watches there have been.
+    watch_count: u64,
+    updates: mpsc::UnboundedSender<Update>,
     /// Who waits for an address that is being looked for.
     finding: HashMap<IpAddr, Vec<oneshot::Sender<()>>>,
     /// Who waits for a Service's dependencies to be listed.
     waiting: HashMap<NamespacedName, Vec<oneshot::Sender<()>>>,
+    /// Until when an address is not looked for again.
     unknown: HashMap<IpAddr, Instant>,
     last_used: HashMap<NamespacedName, Instant>,
-    /// Since when something that is in force waits for a list.
-    incomplete_since: Option<Instant>,
+}
+
+/// A watch that is under way; ends with this.
+struct Watching {
+    id: u64,
+    task: AbortHandle,
 }
 
 impl KubeSource {
@@ -86,42 +101,32 @@ impl KubeSource {
     /// the pod need not wait for more.
     pub async fn run(self, metrics: Arc<Metrics>, mut publish: impl FnMut(Snapshot)) {
         let Self { client, mut lookups, view, mut used, idle } = self;
-        let (changes, mut changed) = mpsc::unbounded_channel();
+        let (updates, mut updated) = mpsc::unbounded_channel();
         let (found, mut is_found) = mpsc::unbounded_channel();
-        let mut running = Running {
-            client,
-            view,
-            metrics,
-            watches: BTreeMap::new(),
-            changes,
-            found,
-            finding: HashMap::new(),
-            waiting: HashMap::new(),
-            unknown: HashMap::new(),
-            last_used: HashMap::new(),
-            incomplete_since: None,
-        };
-        publish(running.view.snapshot());
+        let mut running = Running::new(client, view, metrics, updates, found);
+        publish(Snapshot { destinations: Some(BTreeSet::new()), ..Snapshot::default() });
         let mut sweep = tokio::time::interval(SWEEP);
         let mut settled: Option<Instant> = None;
         loop {
-            let settle = settled.unwrap_or_else(|| Instant::now() + SWEEP);
+            let settle = settled.unwrap_or_else(Instant::now);
             tokio::select! {
                 Some(lookup) = lookups.recv() => running.look_up(lookup),
                 Some(found) = is_found.recv() => {
                     running.found(found);
-                    settled.get_or_insert_with(Instant::now);
+                    settled = Some(Instant::now());
                 }
-                Some((selection, change)) = changed.recv() => {
-                    running.changed(&selection, change);
-                    settled.get_or_insert_with(|| Instant::now() + SETTLE);
+                Some(update) = updated.recv() => {
+                    if running.updated(update) {
+                        settled.get_or_insert_with(|| Instant::now() + SETTLE);
+                    }
                 }
                 () = tokio::time::sleep_until(settle), if settled.is_some() => {
-                    settled = running.reconcile(&mut publish);
+                    settled = None;
+                    running.reconcile(&mut publish);
                 }
                 _ = sweep.tick() => {
-                    running.forget_unused(&(used.0)(), idle);
-                    settled.get_or_insert_with(Instant::now);
+                    running.forget_unused((used.0)(), idle);
+                    settled = Some(Instant::now());
                 }
             }
         }
@@ -129,118 +134,152 @@ impl KubeSource {
 }
 
 impl Running {
+    fn new(
+        client: kube::Client,
+        view: View,
+        metrics: Arc<Metrics>,
+        updates: mpsc::UnboundedSender<Update>,
+        found: mpsc::UnboundedSender<Found>,
+    ) -> Self {
+        Self {
+            finder: Finder::new(client.clone(), found),
+            client,
+            view,
+            reach: Reach::new(metrics.clone()),
+            metrics,
+            watches: BTreeMap::new(),
+            watch_count: 0,
+            updates,
+            finding: HashMap::new(),
+            waiting: HashMap::new(),
+            unknown: HashMap::new(),
+            last_used: HashMap::new(),
+        }
+    }
+
     fn look_up(&mut self, Lookup { ip, answer }: Lookup) {
         let now = Instant::now();
         if let Some(service) = self.view.service_at(ip) {
-            if !self.view.is_published(&service) {
-                self.waiting.entry(service).or_default().push(answer);
+            self.last_used.insert(service.clone(), now);
+            if !self.view.is_published(service) {
+                let waiting = self.waiting.entry(service.clone()).or_default();
+                // The API server may be away for long; most have given up by then.
+                waiting.retain(|answer| !answer.is_closed());
+                waiting.push(answer);
             }
             return;
         }
-        if self.unknown.get(&ip).is_some_and(|since| now < *since + UNKNOWN_FOR) {
+        if self.unknown.get(&ip).is_some_and(|until| now < *until) {
             return;
         }
         let waiting = self.finding.entry(ip).or_default();
         waiting.push(answer);
         if waiting.len() == 1 {
-            tokio::spawn(find::find(self.client.clone(), ip, self.found.clone()));
+            tokio::spawn(self.finder.clone().find(ip));
         }
     }
 
+    /// Whoever waits is answered by being dropped, and passed on to the address as it is, unless it
+    /// is a Service's.
     fn found(&mut self, Found { ip, service }: Found) {
         let waiting = self.finding.remove(&ip).unwrap_or_default();
+        match &service {
+            Err(NotFound::Failed(error)) => self.reach.failed(Witness::Lookup, error),
+            answered => {
+                self.reach.answered(Witness::Lookup);
+                self.view.set_lookups_forbidden(answered.is_err());
+            }
+        }
         match service {
             Ok(Some(service)) => {
                 tracing::info!(%ip, %service, "first use of a Service");
                 self.unknown.remove(&ip);
                 self.last_used.insert(service.clone(), Instant::now());
-                self.view.want(service.clone());
+                self.view.want(service.clone(), ip);
                 self.waiting.entry(service).or_default().extend(waiting);
             }
-            // Whoever waits is answered by being dropped: passed on to the address as it is.
-            Ok(None) => {
-                self.unknown.insert(ip, Instant::now());
-            }
-            Err(error) => {
-                self.metrics.source().failed();
-                tracing::warn!(%ip, %error, "cannot look a Service up: passed on as it is");
-            }
+            Ok(None) | Err(NotFound::Forbidden) => self.remember_unknown(ip, UNKNOWN_FOR),
+            Err(NotFound::Failed(_)) => self.remember_unknown(ip, UNANSWERED_FOR),
         }
     }
 
-    fn changed(&mut self, selection: &Selection, change: Change) {
+    fn remember_unknown(&mut self, ip: IpAddr, time: Duration) {
+        let now = Instant::now();
+        if self.unknown.len() >= MAX_UNKNOWN {
+            self.unknown.retain(|_, until| now < *until);
+        }
+        if self.unknown.len() < MAX_UNKNOWN {
+            self.unknown.insert(ip, now + time);
+        }
+    }
+
+    /// True where the view may have changed.
+    fn updated(&mut self, Update { watch, selection, change }: Update) -> bool {
+        // A watch that has been let go may still have had something to say, also after another one
+        // of the same selection has begun.
+        if self.watches.get(&selection).is_none_or(|watching| watching.id != watch) {
+            return false;
+        }
+        if let Change::Failed(error) = &change {
+            self.reach.failed(Witness::Watch(watch), error);
+            return false;
+        }
+        self.reach.answered(Witness::Watch(watch));
         match &change {
-            Change::Listed(_) => {
-                self.metrics.source().relisted();
-                self.reached();
-            }
-            Change::Applied(_) | Change::Deleted(_) => self.reached(),
-            Change::Unavailable(_) => {}
-            Change::Failed(error) => {
-                self.metrics.source().set_connected(false);
-                self.metrics.source().failed();
-                tracing::debug!(%selection, error, "a watch failed: it is tried again");
-                return;
-            }
+            Change::Current => return false,
+            Change::Listed(_) => self.metrics.source().relisted(),
+            _ => {}
         }
-        // A watch that has been let go may still have had something to say.
-        if self.watches.contains_key(selection) {
-            self.view.change(selection, change);
-        }
+        self.view.change(&selection, change);
+        true
     }
 
-    fn reached(&self) {
-        self.metrics.source().set_connected(true);
-        self.metrics.source().synced(SystemTime::now());
-    }
-
-    /// Starts the watches that are needed now, ends those that are not, and publishes. Returns when
-    /// to come back, if something is waited for.
-    fn reconcile(&mut self, publish: &mut impl FnMut(Snapshot)) -> Option<Instant> {
+    /// Starts the watches that are needed now, ends those that are not, and publishes what is new.
+    fn reconcile(&mut self, publish: &mut impl FnMut(Snapshot)) {
         let needed = self.view.needed();
-        self.watches.retain(|selection, task| {
+        let reach = &mut self.reach;
+        self.watches.retain(|selection, watching| {
             let kept = needed.contains(selection);
             if !kept {
-                task.abort();
+                reach.forget(watching.id);
             }
             kept
         });
-        for selection in &needed {
-            if !self.watches.contains_key(selection) {
-                let watching =
-                    watch::watch(self.client.clone(), selection.clone(), self.changes.clone());
-                let task = tokio::spawn(watching).abort_handle();
-                self.watches.insert(selection.clone(), task);
-            }
-        }
         self.view.keep_only(&needed);
-
-        if self.view.is_incomplete() {
-            // What is in force stays so until the new dependencies are listed: a route's new backend
-            // must not look like one that does not exist.
-            let since = *self.incomplete_since.get_or_insert_with(Instant::now);
-            if Instant::now() < since + PATIENCE {
-                return Some(since + PATIENCE);
+        for selection in needed {
+            if !self.watches.contains_key(&selection) {
+                self.watch(selection);
             }
         }
-        self.incomplete_since = None;
-        if !self.view.has_news() {
-            return None;
+        if let Some(snapshot) = self.view.news() {
+            publish(snapshot);
         }
-        publish(self.view.snapshot());
         let view = &self.view;
         // Dropping the senders is the answer.
-        self.waiting.retain(|service, _| !view.is_published(service));
-        None
+        self.waiting.retain(|service, _| view.is_wanted(service) && !view.is_published(service));
     }
 
-    fn forget_unused(&mut self, used: &BTreeSet<NamespacedName>, idle: Duration) {
+    fn watch(&mut self, selection: Selection) {
+        self.watch_count += 1;
+        let watch = Watch {
+            client: self.client.clone(),
+            id: self.watch_count,
+            selection: selection.clone(),
+            updates: self.updates.clone(),
+        };
+        let task = tokio::spawn(watch.run()).abort_handle();
+        self.watches.insert(selection, Watching { id: self.watch_count, task });
+    }
+
+    fn forget_unused(&mut self, used: BTreeSet<NamespacedName>, idle: Duration) {
         let now = Instant::now();
-        for service in used {
-            self.last_used.insert(service.clone(), now);
-        }
-        self.unknown.retain(|_, since| now < *since + UNKNOWN_FOR);
         let view = &mut self.view;
+        self.last_used.extend(
+            used.into_iter()
+                .filter(|service| view.is_wanted(service))
+                .map(|service| (service, now)),
+        );
+        self.unknown.retain(|_, until| now < *until);
         self.last_used.retain(|service, last| {
             let kept = now < *last + idle;
             if !kept {
@@ -249,6 +288,12 @@ impl Running {
             }
             kept
         });
+    }
+}
+
+impl Drop for Watching {
+    fn drop(&mut self) {
+        self.task.abort();
     }
 }
 

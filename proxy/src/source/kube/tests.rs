@@ -1,1 +1,10 @@
+//! The view by itself, and the whole source against an API server in process.
 
+mod faults;
+mod objects;
+mod reach;
+mod run;
+mod scenario;
+mod server;
+mod sharing;
+mod view;

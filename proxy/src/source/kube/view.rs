@@ -1,32 +1,18 @@
 //! What is known of the cluster, and what follows from it: pure, without a client.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fmt;
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use weft_gamma::object::{
-    EndpointSlice, NamespacedName, Object, ObjectKey, Objects, Problem, Service, SliceEndpoint,
-    SlicePort,
+    EndpointSlice, NamespacedName, ObjectKey, Objects, Problem, Service, SliceEndpoint, SlicePort,
 };
 use weft_gamma::reference::BackendRef;
 use weft_gamma::route::{Filter, Route};
 
 use super::super::{Snapshot, SourceProblem};
+use super::selection::{self, Decoded, Selection};
 use super::watch::{Change, Unavailable};
-
-/// What one watch selects.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Selection {
-    Service(NamespacedName),
-    /// The EndpointSlices of a Service.
-    Slices(NamespacedName),
-    /// The HTTPRoutes of a namespace.
-    HttpRoutes(String),
-    /// The GRPCRoutes of a namespace.
-    GrpcRoutes(String),
-    /// The ReferenceGrants of a namespace.
-    Grants(String),
-}
 
 /// What one watch has said.
 #[derive(Debug, Default)]
@@ -34,79 +20,105 @@ struct Store {
     /// False until the first list is complete, or is known not to be had.
     listed: bool,
     unavailable: Option<Unavailable>,
-    objects: BTreeMap<ObjectKey, Object>,
+    objects: Objects,
     problems: BTreeMap<ObjectKey, Vec<Problem>>,
+    fingerprints: BTreeMap<ObjectKey, u64>,
 }
 
 /// Everything that was listed, and the Services that it is for.
 #[derive(Debug)]
 pub(super) struct View {
     namespace: String,
-    wanted: BTreeSet<NamespacedName>,
-    /// The Services of the last snapshot.
-    published: BTreeSet<NamespacedName>,
+    /// The Services that the pod uses, each with the address by which it was found.
+    wanted: BTreeMap<NamespacedName, IpAddr>,
     stores: BTreeMap<Selection, Store>,
+    lookups_forbidden: bool,
+    /// What was published last.
+    in_force: Snapshot,
 }
 
 impl View {
     pub(super) fn new(namespace: String) -> Self {
         Self {
             namespace,
-            wanted: BTreeSet::new(),
-            published: BTreeSet::new(),
+            wanted: BTreeMap::new(),
             stores: BTreeMap::new(),
+            lookups_forbidden: false,
+            in_force: Snapshot { destinations: Some(BTreeSet::new()), ..Snapshot::default() },
         }
     }
 
-    pub(super) fn want(&mut self, service: NamespacedName) {
-        self.wanted.insert(service);
+    pub(super) fn want(&mut self, service: NamespacedName, ip: IpAddr) {
+        self.wanted.insert(service, ip);
     }
 
     pub(super) fn forget(&mut self, service: &NamespacedName) {
         self.wanted.remove(service);
     }
 
+    pub(super) fn is_wanted(&self, service: &NamespacedName) -> bool {
+        self.wanted.contains_key(service)
+    }
+
     pub(super) fn is_published(&self, service: &NamespacedName) -> bool {
-        self.published.contains(service)
+        self.in_force.destinations.as_ref().is_some_and(|known| known.contains(service))
     }
 
     /// The wanted Service with that address.
-    pub(super) fn service_at(&self, ip: IpAddr) -> Option<NamespacedName> {
-        let has_address = |name: &&NamespacedName| {
-            self.service(name).is_some_and(|s| s.cluster_ips.contains(&ip))
+    pub(super) fn service_at(&self, ip: IpAddr) -> Option<&NamespacedName> {
+        let has_address = |(name, found_by): &(&NamespacedName, &IpAddr)| {
+            let selection = Selection::Service((*name).clone());
+            match self.stores.get(&selection).filter(|store| store.listed) {
+                Some(store) => {
+                    store.objects.services.values().any(|service| service.cluster_ips.contains(&ip))
+                }
+                None => **found_by == ip,
+            }
         };
-        self.wanted.iter().find(has_address).cloned()
+        self.wanted.iter().find(has_address).map(|(name, _)| name)
+    }
+
+    /// Services may not be listed, so that none is found by its address.
+    pub(super) fn set_lookups_forbidden(&mut self, forbidden: bool) {
+        self.lookups_forbidden = forbidden;
     }
 
     pub(super) fn change(&mut self, selection: &Selection, change: Change) {
         let store = self.stores.entry(selection.clone()).or_default();
         match change {
             Change::Listed(objects) => {
-                // Swapped whole: at no moment is anything missing that the list has.
                 store.listed = true;
                 store.unavailable = None;
-                store.objects.clear();
-                store.problems.clear();
-                for decoded in objects {
-                    store.apply(decoded.object, decoded.problems);
-                }
+                store.replace(objects);
             }
-            Change::Applied(decoded) => store.apply(decoded.object, decoded.problems),
-            Change::Deleted(key) => {
-                store.objects.remove(&key);
-                store.problems.remove(&key);
-            }
+            Change::Applied(decoded) => store.apply(*decoded),
+            Change::Deleted(key) => store.remove(&key),
             Change::Unavailable(why) => {
                 store.listed = true;
                 store.unavailable = Some(why);
+                // What may not be read any more stays as it was; but endpoints come and go, and
+                // without news the Service's address is the better choice.
+                if why == Unavailable::NotInstalled || matches!(selection, Selection::Slices(_)) {
+                    store.replace(Vec::new());
+                }
             }
-            Change::Failed(_) => {}
+            Change::Current | Change::Failed(_) => {}
         }
     }
 
     /// The watches that the wanted Services need, given what is known of their routes.
     pub(super) fn needed(&self) -> BTreeSet<Selection> {
-        self.wanted.iter().flat_map(|service| self.needs_of(service)).collect()
+        let mut needed: BTreeSet<_> =
+            self.wanted.keys().flat_map(|service| self.needs_of_service(service)).collect();
+        for route in self.attached(|service| self.is_wanted(service)) {
+            needed.extend(needs_of_route(route));
+            if let Some(earlier) = self.in_force.objects.routes.get(&route.key)
+                && !self.is_ready(route)
+            {
+                needed.extend(needs_of_route(earlier));
+            }
+        }
+        needed
     }
 
     /// Drops what was listed for other watches.
@@ -114,54 +126,85 @@ impl View {
         self.stores.retain(|selection, _| needed.contains(selection));
     }
 
-    /// Whether a Service that is in force waits for the list of something.
-    pub(super) fn is_incomplete(&self) -> bool {
-        self.published
-            .iter()
-            .any(|service| self.wanted.contains(service) && !self.is_complete(service))
+    /// What is known now, for the Services whose dependencies are all listed and for those that are
+    /// in force already; None where that is what was published last.
+    pub(super) fn news(&mut self) -> Option<Snapshot> {
+        let next = self.snapshot();
+        if is_same(&next, &self.in_force) {
+            return None;
+        }
+        self.in_force = next.clone();
+        Some(next)
     }
 
-    /// Whether there is anything to publish: something in force, or something complete.
-    pub(super) fn has_news(&self) -> bool {
-        !self.published.is_empty() || self.wanted.iter().any(|service| self.is_complete(service))
-    }
-
-    /// What is known, for the Services whose dependencies are all listed and for those that are in
-    /// force already.
-    pub(super) fn snapshot(&mut self) -> Snapshot {
-        let complete: BTreeSet<NamespacedName> = self
+    fn snapshot(&self) -> Snapshot {
+        let destinations: BTreeSet<NamespacedName> = self
             .wanted
-            .iter()
-            .filter(|service| self.published.contains(*service) || self.is_complete(service))
+            .keys()
+            .filter(|service| self.is_published(service) || self.is_complete(service))
             .cloned()
             .collect();
         let mut objects = Objects::default();
-        let mut problems = Vec::new();
-        for (selection, store) in &self.stores {
-            for object in store.objects.values() {
-                objects.insert(object.clone());
+        let mut needed: BTreeSet<_> =
+            destinations.iter().flat_map(|service| self.needs_of_service(service)).collect();
+        for route in self.attached(|service| destinations.contains(service)) {
+            // A route's new backend must not look like one that does not exist: until it is listed,
+            // the route stays as it was.
+            let earlier = self.in_force.objects.routes.get(&route.key);
+            if let Some(route) = if self.is_ready(route) { Some(route) } else { earlier } {
+                needed.extend(needs_of_route(route));
+                objects.routes.insert(route.key.clone(), route.clone());
             }
-            problems.extend(store.problems.values().flatten().map(in_object));
-            if let Some(why) = &store.unavailable {
-                problems.push(in_cluster(why.message(selection)));
-                if let (Selection::Slices(name), Some(service)) =
-                    (selection, self.service_of_slices(selection))
+        }
+        let mut problems = Vec::new();
+        for (selection, store) in self.stores.iter().filter(|(it, _)| needed.contains(it)) {
+            objects.services.extend(store.objects.services.clone());
+            objects.slices.extend(store.objects.slices.clone());
+            objects.grants.extend(store.objects.grants.clone());
+            for (key, found) in &store.problems {
+                // A route that has nothing to do with the pod is none of its business.
+                let unattached =
+                    store.objects.routes.contains_key(key) && !objects.routes.contains_key(key);
+                if !unattached {
+                    problems.extend(found.iter().map(in_object));
+                }
+            }
+            if let Some(why) = store.unavailable {
+                problems.push(in_cluster(selection.explain(why)));
+                if let Selection::Slices(name) = selection
+                    && let Some(service) = self.service(name)
                 {
-                    objects.insert(Object::EndpointSlice(by_cluster_ip(name, service)));
+                    let slice = by_cluster_ip(service);
+                    objects.slices.insert(slice.name.clone(), Arc::new(slice));
                 }
             }
         }
-        self.published.clone_from(&complete);
-        Snapshot { objects, problems, destinations: Some(complete) }
+        if self.lookups_forbidden {
+            let rule = selection::rule("", "services");
+            problems.push(in_cluster(format!("no Service is found by its address: {rule}")));
+        }
+        problems.sort_unstable();
+        problems.dedup();
+        Snapshot { objects, problems, destinations: Some(destinations) }
     }
 
+    /// Whether all that the Service's traffic depends on is listed.
     fn is_complete(&self, service: &NamespacedName) -> bool {
-        self.needs_of(service)
-            .iter()
-            .all(|need| self.stores.get(need).is_some_and(|store| store.listed))
+        self.needs_of_service(service).iter().all(|need| self.is_listed(need))
+            && self.attached(|parent| parent == service).all(|route| self.is_ready(route))
     }
 
-    fn needs_of(&self, service: &NamespacedName) -> BTreeSet<Selection> {
+    /// Whether all that the route refers to is listed.
+    fn is_ready(&self, route: &Route) -> bool {
+        needs_of_route(route).iter().all(|need| self.is_listed(need))
+    }
+
+    fn is_listed(&self, selection: &Selection) -> bool {
+        self.stores.get(selection).is_some_and(|store| store.listed)
+    }
+
+    /// What a Service needs, without what its routes need.
+    fn needs_of_service(&self, service: &NamespacedName) -> BTreeSet<Selection> {
         let mut needs = BTreeSet::from([
             Selection::Service(service.clone()),
             Selection::Slices(service.clone()),
@@ -170,67 +213,76 @@ impl View {
             needs.insert(Selection::HttpRoutes(namespace.clone()));
             needs.insert(Selection::GrpcRoutes(namespace.clone()));
         }
-        for route in self.routes_of(service) {
-            for backend in backends(route) {
-                let name = backend.service(&route.key.namespace);
-                if name.namespace != route.key.namespace {
-                    needs.insert(Selection::Grants(name.namespace.clone()));
-                }
-                needs.insert(Selection::Service(name.clone()));
-                needs.insert(Selection::Slices(name));
-            }
-        }
         needs
     }
 
-    /// The routes that name the Service as a parent, of the namespaces whose routes can apply.
-    fn routes_of<'a>(&'a self, service: &'a NamespacedName) -> impl Iterator<Item = &'a Route> {
-        self.stores
-            .iter()
-            .filter(|(selection, _)| match selection {
-                Selection::HttpRoutes(namespace) | Selection::GrpcRoutes(namespace) => {
-                    *namespace == self.namespace || *namespace == service.namespace
-                }
-                _ => false,
-            })
-            .flat_map(|(_, store)| store.objects.values())
-            .filter_map(|object| match object {
-                Object::Route(route) => Some(route),
-                _ => None,
-            })
-            .filter(move |route| {
-                route
-                    .parents
-                    .iter()
-                    .any(|parent| parent.service(&route.key.namespace).as_ref() == Some(service))
-            })
+    /// The routes that are attached to one of certain Services.
+    fn attached(&self, to: impl Fn(&NamespacedName) -> bool) -> impl Iterator<Item = &Arc<Route>> {
+        let routes = self.stores.values().flat_map(|store| store.objects.routes.values());
+        routes.filter(move |route| {
+            parents(route).any(|service| to(&service) && self.applies(route, &service))
+        })
+    }
+
+    /// Whether a route that names the Service holds for this pod: it is the Service's own (a
+    /// producer route) or the pod's (a consumer route).
+    fn applies(&self, route: &Route, service: &NamespacedName) -> bool {
+        route.key.namespace == service.namespace || route.key.namespace == self.namespace
     }
 
     fn service(&self, name: &NamespacedName) -> Option<&Service> {
         let store = self.stores.get(&Selection::Service(name.clone()))?;
-        store.objects.values().find_map(|object| match object {
-            Object::Service(service) => Some(service),
-            _ => None,
-        })
-    }
-
-    fn service_of_slices(&self, selection: &Selection) -> Option<&Service> {
-        match selection {
-            Selection::Slices(name) => self.service(name),
-            _ => None,
-        }
+        store.objects.services.get(name).map(AsRef::as_ref)
     }
 }
 
 impl Store {
-    fn apply(&mut self, object: Object, problems: Vec<Problem>) {
-        let key = object.key();
-        self.problems.remove(&key);
+    /// Swapped whole: at no moment is anything missing that the list has.
+    fn replace(&mut self, objects: Vec<Decoded>) {
+        let listed: BTreeSet<&ObjectKey> = objects.iter().map(|decoded| &decoded.key).collect();
+        let gone: Vec<ObjectKey> =
+            self.fingerprints.keys().filter(|key| !listed.contains(key)).cloned().collect();
+        for key in gone {
+            self.remove(&key);
+        }
+        for decoded in objects {
+            self.apply(decoded);
+        }
+    }
+
+    fn apply(&mut self, decoded: Decoded) {
+        let Decoded { key, object, problems, fingerprint } = decoded;
+        if self.fingerprints.get(&key) == Some(&fingerprint) {
+            return;
+        }
+        // An edit that cannot be read at all does not leave the earlier one in force.
+        self.remove(&key);
+        if let Some(object) = object {
+            self.objects.insert(object);
+        }
         if !problems.is_empty() {
             self.problems.insert(key.clone(), problems);
         }
-        self.objects.insert(key, object);
+        self.fingerprints.insert(key, fingerprint);
     }
+
+    fn remove(&mut self, key: &ObjectKey) {
+        self.objects.remove(key);
+        self.problems.remove(key);
+        self.fingerprints.remove(key);
+    }
+}
+
+/// What has not changed is shared by both.
+fn is_same(one: &Snapshot, other: &Snapshot) -> bool {
+    let (routes, others) = (&one.objects.routes, &other.objects.routes);
+    one.destinations == other.destinations
+        && one.problems == other.problems
+        && one.objects.services == other.objects.services
+        && one.objects.slices == other.objects.slices
+        && one.objects.grants == other.objects.grants
+        && routes.len() == others.len()
+        && routes.values().zip(others.values()).all(|(one, other)| Arc::ptr_eq(one, other))
 }
 
 fn in_object(problem: &Problem) -> SourceProblem {
@@ -245,6 +297,25 @@ fn in_object(problem: &Problem) -> SourceProblem {
 
 fn in_cluster(message: String) -> SourceProblem {
     SourceProblem { file: None, line: None, object: None, field: String::new(), message }
+}
+
+/// The Services that a route names as its parents.
+fn parents(route: &Route) -> impl Iterator<Item = NamespacedName> {
+    route.parents.iter().filter_map(|parent| parent.service(&route.key.namespace))
+}
+
+/// What must be known before a route can be in force: its backends, and who may refer to them.
+fn needs_of_route(route: &Route) -> BTreeSet<Selection> {
+    let mut needs = BTreeSet::new();
+    for backend in backends(route) {
+        let name = backend.service(&route.key.namespace);
+        if name.namespace != route.key.namespace {
+            needs.insert(Selection::Grants(name.namespace.clone()));
+        }
+        needs.insert(Selection::Service(name.clone()));
+        needs.insert(Selection::Slices(name));
+    }
+    needs
 }
 
 /// Where a route's requests can go: backends of kind Service, those of mirrors among them.
@@ -271,10 +342,12 @@ fn mirrors(filters: &[Filter]) -> impl Iterator<Item = &BackendRef> {
 
 /// Where the slices may not be read, the Service's own address stands for its endpoints: the choice
 /// among them is then kube-proxy's.
-fn by_cluster_ip(name: &NamespacedName, service: &Service) -> EndpointSlice {
+fn by_cluster_ip(service: &Service) -> EndpointSlice {
+    let NamespacedName { namespace, name } = service.name.clone();
     EndpointSlice {
-        name: name.clone(),
-        service: Some(name.name.clone()),
+        // No slice of the cluster can have this name.
+        name: NamespacedName { namespace, name: format!("{name} (cluster address)") },
+        service: Some(name),
         ports: service
             .ports
             .iter()
@@ -298,17 +371,5 @@ fn by_cluster_ip(name: &NamespacedName, service: &Service) -> EndpointSlice {
                 zone: None,
             })
             .collect(),
-    }
-}
-
-impl fmt::Display for Selection {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Service(name) => write!(f, "Service {name}"),
-            Self::Slices(name) => write!(f, "EndpointSlices of Service {name}"),
-            Self::HttpRoutes(namespace) => write!(f, "HTTPRoutes of namespace {namespace}"),
-            Self::GrpcRoutes(namespace) => write!(f, "GRPCRoutes of namespace {namespace}"),
-            Self::Grants(namespace) => write!(f, "ReferenceGrants of namespace {namespace}"),
-        }
     }
 }

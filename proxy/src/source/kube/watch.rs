@@ -1,16 +1,40 @@
-//! One watch: lists, follows, lists anew when the server has forgotten (410), for as long as it is
-//! wanted.
+//! One watch: lists, follows from there, lists anew when the server has forgotten where that was
+//! (410), for as long as it is wanted.
+//!
+//! The loop is our own and not `kube::runtime::watcher`, which does not tell when a watch has been
+//! taken up again or that the server has sent a bookmark: without these nobody could say whether the
+//! API server is there, and how old what is known is.
 
+use std::convert::Infallible;
+use std::fmt;
 use std::pin::pin;
+use std::time::Duration;
 
 use futures_util::StreamExt;
-use kube::api::{Api, ApiResource, DynamicObject, GroupVersionKind};
-use kube::runtime::WatchStreamExt;
-use kube::runtime::watcher::{self, Event};
+use kube::api::{Api, DynamicObject, ListParams, WatchEvent, WatchParams};
 use tokio::sync::mpsc;
-use weft_gamma::object::{self, Kind, Object, ObjectKey, Problem};
+use tokio::time::{Instant, timeout};
+use weft_gamma::object::ObjectKey;
 
-use super::view::Selection;
+use super::selection::{Decoded, Selection};
+
+/// How long the API server may take for a page of a list.
+const LIST_TIMEOUT: Duration = Duration::from_secs(30);
+/// How long a watch may say nothing before it is taken up again, over another connection: the server
+/// sends a bookmark about once a minute.
+const SILENCE: Duration = Duration::from_secs(120);
+/// A watch that the server ends sooner is taken up again after a pause only.
+const SHORT: Duration = Duration::from_secs(1);
+const PAGE: u32 = 500;
+
+/// Of a pause after a failure: the bound of the first one, and the bound of all. So short that all
+/// watches are back within seconds when the API server is.
+const FIRST_PAUSE: Duration = Duration::from_millis(200);
+const LONGEST_PAUSE: Duration = Duration::from_secs(8);
+/// The same where there is nothing to be had: that changes when somebody installs something.
+const LONGEST_UNAVAILABLE: Duration = Duration::from_secs(30);
+/// A failure that comes so long after the last one has nothing to do with it.
+const CALM: Duration = Duration::from_secs(120);
 
 /// What a watch says.
 #[derive(Debug)]
@@ -19,17 +43,12 @@ pub(super) enum Change {
     Listed(Vec<Decoded>),
     Applied(Box<Decoded>),
     Deleted(ObjectKey),
+    /// What is known is up to date: the watch has begun, or a bookmark has come.
+    Current,
     /// There is nothing to be had, now: what was wanted counts as empty.
     Unavailable(Unavailable),
     /// The server could not be asked: what is known stays.
     Failed(String),
-}
-
-/// An object with what could not be read of it.
-#[derive(Debug)]
-pub(super) struct Decoded {
-    pub(super) object: Object,
-    pub(super) problems: Vec<Problem>,
 }
 
 /// Why there is nothing to be had.
@@ -41,159 +60,215 @@ pub(super) enum Unavailable {
     NotInstalled,
 }
 
-/// Follows a selection until it is aborted or nobody listens.
-pub(super) async fn watch(
-    client: kube::Client,
-    selection: Selection,
-    changes: mpsc::UnboundedSender<(Selection, Change)>,
-) {
-    // Served under either version, depending on the release that the cluster has.
-    let mut version = 0;
-    loop {
-        let resource = selection.resource(version);
-        let (api, config) = selection.select(&client, &resource);
-        let mut events = pin!(watcher::watcher(api, config).default_backoff());
-        let mut listing = Vec::new();
-        while let Some(event) = events.next().await {
-            let change = match event {
-                Ok(Event::Init) => {
-                    listing.clear();
-                    continue;
+/// A change with the watch that it comes from: one that was ended may still have said something.
+#[derive(Debug)]
+pub(super) struct Update {
+    pub(super) watch: u64,
+    pub(super) selection: Selection,
+    pub(super) change: Change,
+}
+
+/// A selection that is followed.
+pub(super) struct Watch {
+    pub(super) client: kube::Client,
+    /// Which of all watches this is.
+    pub(super) id: u64,
+    pub(super) selection: Selection,
+    pub(super) updates: mpsc::UnboundedSender<Update>,
+}
+
+/// Why a watch did not go on.
+enum Interrupted {
+    /// By the server, as usual, or because it was silent.
+    Ended,
+    /// 410: what came after the place that is known has been forgotten.
+    Gone,
+    Unavailable(Unavailable),
+    Failed(String),
+    /// Nobody listens.
+    Unwanted,
+}
+
+impl Watch {
+    /// Follows the selection until it is aborted or nobody listens.
+    pub(super) async fn run(self) {
+        // Of the kind; which one is served depends on the release that the cluster has.
+        let mut version = 0;
+        // The resource version to go on from.
+        let mut from = None;
+        let mut unavailable = false;
+        let mut backoff = Backoff::default();
+        loop {
+            let api = self.selection.api(&self.client, version);
+            let begun = Instant::now();
+            let Err(interrupted) = self.go_on(&api, version, &mut from, &mut unavailable).await;
+            let pause = match interrupted {
+                Interrupted::Ended if begun.elapsed() >= SHORT => continue,
+                Interrupted::Ended => backoff.next(LONGEST_PAUSE),
+                Interrupted::Gone => {
+                    from = None;
+                    backoff.next(LONGEST_PAUSE)
                 }
-                Ok(Event::InitApply(object)) => {
-                    listing.extend(decode(object, &resource));
-                    continue;
+                Interrupted::Unavailable(why) => {
+                    unavailable = true;
+                    let versions = self.selection.versions();
+                    if why == Unavailable::NotInstalled {
+                        from = None;
+                        version = (version + 1) % versions;
+                        if version > 0 {
+                            continue;
+                        }
+                    }
+                    if !self.say(Change::Unavailable(why)) {
+                        return;
+                    }
+                    backoff.next(LONGEST_UNAVAILABLE)
                 }
-                Ok(Event::InitDone) => Change::Listed(std::mem::take(&mut listing)),
-                Ok(Event::Apply(object)) => match decode(object, &resource) {
-                    Some(decoded) => Change::Applied(Box::new(decoded)),
-                    None => continue,
-                },
-                Ok(Event::Delete(object)) => Change::Deleted(selection.key(&object)),
-                Err(error) => explain(&error),
+                Interrupted::Failed(error) => {
+                    if !self.say(Change::Failed(error)) {
+                        return;
+                    }
+                    backoff.next(LONGEST_PAUSE)
+                }
+                Interrupted::Unwanted => return,
             };
-            let other_version = matches!(change, Change::Unavailable(Unavailable::NotInstalled))
-                && version + 1 < selection.versions();
-            if other_version {
-                version += 1;
-                break;
+            tokio::time::sleep(pause).await;
+        }
+    }
+
+    /// Lists if there is nothing to go on `from`, then follows.
+    async fn go_on(
+        &self,
+        api: &Api<DynamicObject>,
+        version: usize,
+        from: &mut Option<String>,
+        unavailable: &mut bool,
+    ) -> Result<Infallible, Interrupted> {
+        let start = match from {
+            Some(start) => start.clone(),
+            None => {
+                let (listed, start) = self.list(api, version).await?;
+                *unavailable = false;
+                self.tell(Change::Listed(listed))?;
+                from.insert(start).clone()
             }
-            if changes.send((selection.clone(), change)).is_err() {
-                return;
+        };
+        let params = self.params(WatchParams::default(), WatchParams::fields, WatchParams::labels);
+        let events = timeout(SILENCE, api.watch(&params, &start));
+        let mut events = pin!(events.await.map_err(|_| silent(SILENCE))?.map_err(interrupted)?);
+        if *unavailable {
+            // It may be read again; what was missed in between, only a list can tell.
+            return Err(Interrupted::Gone);
+        }
+        self.tell(Change::Current)?;
+        loop {
+            let Ok(event) = timeout(SILENCE, events.next()).await else {
+                return Err(Interrupted::Ended);
+            };
+            let (at, change) = match event.ok_or(Interrupted::Ended)?.map_err(interrupted)? {
+                WatchEvent::Added(object) | WatchEvent::Modified(object) => {
+                    let at = object.metadata.resource_version.clone();
+                    (at, Change::Applied(Box::new(self.selection.decode(object, version))))
+                }
+                WatchEvent::Deleted(object) => {
+                    let key = self.selection.key(&object);
+                    (object.metadata.resource_version, Change::Deleted(key))
+                }
+                WatchEvent::Bookmark(bookmark) => {
+                    (Some(bookmark.metadata.resource_version), Change::Current)
+                }
+                WatchEvent::Error(status) => return Err(interrupted(kube::Error::Api(status))),
+            };
+            self.tell(change)?;
+            // Without it, a list has to tell where to go on.
+            *from = at.filter(|at| !at.is_empty());
+        }
+    }
+
+    /// All that there is, and the resource version that this is of.
+    async fn list(
+        &self,
+        api: &Api<DynamicObject>,
+        version: usize,
+    ) -> Result<(Vec<Decoded>, String), Interrupted> {
+        let params = self.params(ListParams::default(), ListParams::fields, ListParams::labels);
+        let mut params = params.limit(PAGE);
+        let mut listed = Vec::new();
+        loop {
+            let page = timeout(LIST_TIMEOUT, api.list(&params)).await;
+            let page = page.map_err(|_| silent(LIST_TIMEOUT))?.map_err(interrupted)?;
+            listed.extend(
+                page.items.into_iter().map(|object| self.selection.decode(object, version)),
+            );
+            match page.metadata.continue_.filter(|token| !token.is_empty()) {
+                Some(token) => params = params.continue_token(&token),
+                None => return Ok((listed, page.metadata.resource_version.unwrap_or_default())),
             }
         }
     }
-}
 
-/// Of an object that cannot be read at all, its absence is all that is left; it is logged here.
-fn decode(object: DynamicObject, resource: &ApiResource) -> Option<Decoded> {
-    let name = object.metadata.name.clone().unwrap_or_default();
-    let mut value = match serde_json::to_value(object) {
-        Ok(value) => value,
-        Err(error) => {
-            tracing::warn!(kind = resource.kind, name, %error, "an object cannot be read");
-            return None;
-        }
-    };
-    // The items of a list do not say what they are.
-    value["apiVersion"] = resource.api_version.clone().into();
-    value["kind"] = resource.kind.clone().into();
-    let decoded = object::decode(value);
-    match decoded.objects.into_iter().next() {
-        Some(object) => Some(Decoded { object, problems: decoded.problems }),
-        None => {
-            for problem in decoded.problems {
-                tracing::warn!("{problem}");
+    /// Adds what selects the objects to the parameters of a list or a watch.
+    fn params<P>(&self, params: P, fields: fn(P, &str) -> P, labels: fn(P, &str) -> P) -> P {
+        match &self.selection {
+            Selection::Service(name) => fields(params, &format!("metadata.name={}", name.name)),
+            Selection::Slices(name) => {
+                labels(params, &format!("kubernetes.io/service-name={}", name.name))
             }
-            None
+            Selection::HttpRoutes(_) | Selection::GrpcRoutes(_) | Selection::Grants(_) => params,
         }
+    }
+
+    fn tell(&self, change: Change) -> Result<(), Interrupted> {
+        self.say(change).then_some(()).ok_or(Interrupted::Unwanted)
+    }
+
+    /// False when nobody listens.
+    fn say(&self, change: Change) -> bool {
+        let update = Update { watch: self.id, selection: self.selection.clone(), change };
+        self.updates.send(update).is_ok()
     }
 }
 
-fn explain(error: &watcher::Error) -> Change {
-    let code = match error {
-        watcher::Error::InitialListFailed(kube::Error::Api(status))
-        | watcher::Error::WatchStartFailed(kube::Error::Api(status))
-        | watcher::Error::WatchFailed(kube::Error::Api(status)) => status.code,
+fn interrupted(error: kube::Error) -> Interrupted {
+    let code = match &error {
+        kube::Error::Api(status) => status.code,
         _ => 0,
     };
     match code {
-        403 => Change::Unavailable(Unavailable::Forbidden),
-        404 => Change::Unavailable(Unavailable::NotInstalled),
-        _ => Change::Failed(error.to_string()),
+        403 => Interrupted::Unavailable(Unavailable::Forbidden),
+        404 => Interrupted::Unavailable(Unavailable::NotInstalled),
+        410 => Interrupted::Gone,
+        _ => Interrupted::Failed(error.to_string()),
     }
 }
 
-impl Selection {
-    fn versions(&self) -> usize {
-        match self {
-            Self::Grants(_) => 2,
-            _ => 1,
+fn silent(waited: Duration) -> Interrupted {
+    Interrupted::Failed(format!("no answer in {} s", waited.as_secs()))
+}
+
+/// Pauses whose bound doubles, each anywhere between nothing and its bound: the sidecars of a
+/// cluster must not come back all at the same moment.
+#[derive(Debug, Default)]
+pub(super) struct Backoff {
+    failures: u32,
+    last: Option<Instant>,
+}
+
+impl Backoff {
+    pub(super) fn next(&mut self, longest: Duration) -> Duration {
+        let now = Instant::now();
+        if self.last.is_some_and(|last| now - last > CALM) {
+            self.failures = 0;
         }
-    }
-
-    fn resource(&self, version: usize) -> ApiResource {
-        let (group, version, kind) = match self {
-            Self::Service(_) => ("", "v1", "Service"),
-            Self::Slices(_) => ("discovery.k8s.io", "v1", "EndpointSlice"),
-            Self::HttpRoutes(_) => (GATEWAY, "v1", "HTTPRoute"),
-            Self::GrpcRoutes(_) => (GATEWAY, "v1", "GRPCRoute"),
-            Self::Grants(_) => (GATEWAY, ["v1beta1", "v1"][version.min(1)], "ReferenceGrant"),
-        };
-        ApiResource::from_gvk(&GroupVersionKind::gvk(group, version, kind))
-    }
-
-    fn select(
-        &self,
-        client: &kube::Client,
-        resource: &ApiResource,
-    ) -> (Api<DynamicObject>, watcher::Config) {
-        let config = watcher::Config::default();
-        let (namespace, config) = match self {
-            Self::Service(name) => {
-                (&name.namespace, config.fields(&format!("metadata.name={}", name.name)))
-            }
-            Self::Slices(name) => (
-                &name.namespace,
-                config.labels(&format!("kubernetes.io/service-name={}", name.name)),
-            ),
-            Self::HttpRoutes(namespace) | Self::GrpcRoutes(namespace) | Self::Grants(namespace) => {
-                (namespace, config)
-            }
-        };
-        (Api::namespaced_with(client.clone(), namespace, resource), config)
-    }
-
-    fn key(&self, object: &DynamicObject) -> ObjectKey {
-        ObjectKey {
-            kind: match self {
-                Self::Service(_) => Kind::Service,
-                Self::Slices(_) => Kind::EndpointSlice,
-                Self::HttpRoutes(_) => Kind::HttpRoute,
-                Self::GrpcRoutes(_) => Kind::GrpcRoute,
-                Self::Grants(_) => Kind::ReferenceGrant,
-            },
-            namespace: object.metadata.namespace.clone().unwrap_or_default(),
-            name: object.metadata.name.clone().unwrap_or_default(),
-        }
+        self.last = Some(now);
+        let bound = FIRST_PAUSE.saturating_mul(1 << self.failures.min(16)).min(longest);
+        self.failures = self.failures.saturating_add(1);
+        bound.mul_f64(fastrand::f64())
     }
 }
 
-const GATEWAY: &str = "gateway.networking.k8s.io";
-
-impl Unavailable {
-    /// For people: what is missing, by name.
-    pub(super) fn message(self, selection: &Selection) -> String {
-        let resource = selection.resource(0);
-        match self {
-            Self::Forbidden => format!(
-                "the {selection} may not be read: the pod's ServiceAccount needs get, list and \
-                 watch on {} of the API group \"{}\"",
-                resource.plural, resource.group
-            ),
-            Self::NotInstalled => {
-                format!("the cluster has no {}: none apply until it is installed", resource.kind)
-            }
-        }
+impl fmt::Debug for Watch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "watch {} of {}", self.id, self.selection)
     }
 }
