@@ -91,6 +91,9 @@ impl ServiceSpec {
     }
 }
 
+/// A Service of the lab's own whose port tells how many changes the manifests have seen.
+pub(super) const MARK: &str = "lab/change";
+
 /// The folder of manifests and what has been written to it.
 pub(super) struct Manifests {
     folder: PathBuf,
@@ -145,6 +148,17 @@ impl Manifests {
         // A tight umask must not hide it from the proxy's user.
         fs::set_permissions(&temporary, fs::Permissions::from_mode(0o644))?;
         fs::rename(&temporary, self.folder.join(name)).context("rename into the manifests")
+    }
+
+    /// Writes the mark that comes after a change.
+    pub(super) fn write_mark(&self, number: u16) -> Result<()> {
+        let yaml = format!(
+            "# The lab writes this after a change, to see when a sidecar serves by it.\n\
+             apiVersion: v1\nkind: Service\nmetadata:\n  name: change\n  namespace: lab\nspec:\n  \
+             clusterIP: 10.96.255.254\n  clusterIPs:\n  - 10.96.255.254\n  ports:\n  \
+             - name: tcp\n    port: {number}\n"
+        );
+        self.write(&file_name("Service", "lab", "change"), yaml.as_bytes())
     }
 
     /// The EndpointSlices of every Service with a selector, for the pods that there are.

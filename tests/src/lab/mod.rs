@@ -55,6 +55,8 @@ struct State {
     manifests: Manifests,
     pods: Vec<PodRecord>,
     clients: Vec<Arc<Client>>,
+    /// Changes that were waited for.
+    changes: u16,
 }
 
 impl State {
@@ -92,7 +94,7 @@ impl Lab {
              ip -6 route add unreachable fd00:10:96::/112"
         ))?;
         let manifests = Manifests::new(&world.folder());
-        let state = State { manifests, pods: Vec::new(), clients: Vec::new() };
+        let state = State { manifests, pods: Vec::new(), clients: Vec::new(), changes: 0 };
         Ok(Lab { state: Mutex::new(state), world })
     }
 
@@ -112,16 +114,23 @@ impl Lab {
         state.refresh()
     }
 
-    /// Does `change` and waits until every proxy has published a new table.
+    /// Does `change` and waits until every proxy serves by it.
+    ///
+    /// What a table was made from is told by a mark that is written after the change: a number that
+    /// only counts up could be that of a reading which began before it.
     pub fn settled<T>(&self, change: impl FnOnce(&Lab) -> Result<T>) -> Result<T> {
-        let clients = self.clients();
-        let before = clients.iter().map(|c| c.generation()).collect::<Result<Vec<_>>>()?;
         let result = change(self)?;
-        for (client, before) in clients.iter().zip(before) {
-            let newer = || client.generation().is_ok_and(|now| now > before).then_some(());
-            if poll(SETTLE_LIMIT, newer).is_none() {
+        let mark = {
+            let mut state = self.state();
+            state.changes += 1;
+            state.manifests.write_mark(state.changes)?;
+            state.changes
+        };
+        for client in self.clients() {
+            let marked = || client.serves_mark(mark).unwrap_or(false).then_some(());
+            if poll(SETTLE_LIMIT, marked).is_none() {
                 bail!(
-                    "the proxy in {} still serves table {before} after {SETTLE_LIMIT:?}:\n{}",
+                    "the proxy in {} does not serve change {mark} after {SETTLE_LIMIT:?}:\n{}",
                     client.namespace,
                     tail(&client.proxy_log(), 20)
                 );

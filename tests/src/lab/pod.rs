@@ -9,6 +9,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use anyhow::{Context, Result, ensure};
 
+use super::manifest::MARK;
 use super::namespace::{FOLDER, Namespace, User};
 use super::process::{Output, Process, poll, read_lossy, tail};
 use super::tools::shell_quote;
@@ -172,10 +173,13 @@ impl Client {
         self.get(&format!("http://127.0.0.1:15000{path}"))?.success().context("admin port")
     }
 
-    /// The number of the table that the proxy serves by.
-    pub fn generation(&self) -> Result<u64> {
+    /// Whether the proxy's table was made from manifests with this mark or a later one.
+    pub(super) fn serves_mark(&self, mark: u16) -> Result<bool> {
         let config: serde_json::Value = serde_json::from_str(&self.admin("/config")?)?;
-        config["generation"].as_u64().context("/config has no number `generation`")
+        let destinations = config["destinations"].as_array().context("/config: destinations")?;
+        Ok(destinations.iter().any(|one| {
+            one["parent"] == MARK && one["port"].as_u64().is_some_and(|port| port >= mark.into())
+        }))
     }
 
     /// Waits until the proxy's log holds a text.
