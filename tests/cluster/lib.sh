@@ -121,3 +121,25 @@ kubectl() {
   fi
   on_network "$program" "$@"
 }
+
+# remember_state: notes whether the cluster and the chart were there before, for leave_as_found.
+remember_state() {
+  found_cluster=yes found_chart=
+  foreign_cluster || holder_pid >/dev/null || found_cluster=
+  [ -z "$found_cluster" ] || [ -z "$(kubectl get secrets --namespace weft-system --selector owner=helm,name=weft --output name 2>/dev/null)" ] ||
+    found_chart=yes
+}
+
+# leave_as_found FOLDER: ends what was started since remember_state. What Weft's programs said is
+# kept in FOLDER/weft-system.log. With KEEP=1 everything stays, to be looked at.
+leave_as_found() {
+  holder_pid >/dev/null || foreign_cluster || return 0
+  kubectl logs --namespace weft-system --selector app.kubernetes.io/part-of=weft --prefix --tail=-1 >"$1/weft-system.log" 2>/dev/null || true
+  [ -z "${KEEP:-}" ] || return 0
+  if [ -z "$found_cluster" ]; then
+    "$HERE/down.sh"
+  elif [ -z "$found_chart" ]; then
+    "$HERE/helm.sh" uninstall >&2
+    foreign_cluster || kubectl delete namespace weft-system --ignore-not-found --wait >&2
+  fi
+}
