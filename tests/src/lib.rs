@@ -11,3 +11,22 @@ pub mod answer;
 pub mod grpc;
 pub mod lab;
 pub mod scenario;
+
+use std::path::PathBuf;
+
+use anyhow::{Context, Result};
+
+/// The top of the checkout: the working folder, or the one above it that holds `tests/scenarios`. Cargo
+/// starts a test in its package's folder, make a program at the top. (Where the checkout stood when
+/// it was built does not count: it may have been moved.)
+///
+/// # Errors
+/// When no such folder is found.
+pub fn checkout() -> Result<PathBuf> {
+    let folder = std::env::current_dir().context("the working folder is gone")?;
+    let top = folder.ancestors().find(|folder| folder.join("tests/scenarios").is_dir());
+    let top = top.with_context(|| {
+        format!("{} is not in a checkout of Weft: run this from its top", folder.display())
+    })?;
+    Ok(top.to_owned())
+}

@@ -12,9 +12,8 @@ const PROGRAMS: [&str; 4] = ["weft-proxy", "weft-init", "weft-echo", "weft-clien
 /// the running program or the one above it (a test stands in `target/debug/deps`).
 pub(super) fn folder() -> Result<PathBuf> {
     let candidates = if let Some(given) = std::env::var_os("WEFT_BIN_DIR") {
-        // Relative to the workspace, not to the package in which cargo starts a test.
-        let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).parent();
-        vec![workspace.map_or_else(|| given.clone().into(), |root| root.join(&given))]
+        // Relative to the checkout, not to the package in which cargo starts a test.
+        vec![crate::checkout()?.join(given)]
     } else {
         let own = std::env::current_exe().context("the running program has no path")?;
         own.ancestors().skip(1).take(2).map(Path::to_path_buf).collect()

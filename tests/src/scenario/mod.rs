@@ -10,7 +10,6 @@ mod producer;
 mod splits;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::PathBuf;
 use std::sync::Arc;
 
 use anyhow::{Context, Result, ensure};
@@ -306,7 +305,7 @@ pub fn shares_agree(came: &BTreeMap<String, u32>, expected: &[(&str, f64)]) -> b
 
 /// The text of a scenario's file, `1-header-canary/route.yaml` say.
 pub fn manifest(file: &str) -> Result<String> {
-    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("scenarios").join(file);
+    let path = crate::checkout()?.join("tests/scenarios").join(file);
     let text = std::fs::read_to_string(&path).with_context(|| path.display().to_string())?;
     ensure!(!text.is_empty(), "{} is empty", path.display());
     Ok(text)
