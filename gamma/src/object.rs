@@ -231,6 +231,13 @@ impl Object {
     }
 }
 
+impl Service {
+    /// The TCP port of that number.
+    pub fn tcp_port(&self, number: u16) -> Option<&ServicePort> {
+        self.ports.iter().find(|port| port.port == number && port.transport == Transport::Tcp)
+    }
+}
+
 impl Objects {
     /// Adds an object; true when it replaced one of the same key.
     pub fn insert(&mut self, object: Object) -> bool {

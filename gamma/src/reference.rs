@@ -4,7 +4,7 @@
 use std::fmt;
 
 use crate::condition::Reason;
-use crate::object::{NamespacedName, Objects, Service, ServicePort, Transport};
+use crate::object::{NamespacedName, Objects, Service, ServicePort};
 use crate::resolve::BackendProblem;
 use crate::route::{Filter, RouteKind};
 
@@ -131,15 +131,15 @@ pub(crate) fn backend_port(
         let message = format!("must be set for a Service; {name} has {}", port_list(service));
         return Err(problem(Reason::BackendNotFound, ".port", message));
     };
-    let mut ports = service.ports.iter().filter(|port| port.port == number).peekable();
-    if ports.peek().is_none() {
-        let message = format!("Service {name} has no port {number}; it has {}", port_list(service));
-        return Err(problem(Reason::BackendNotFound, ".port", message));
+    if let Some(port) = service.tcp_port(number) {
+        return Ok(port.clone());
     }
-    let mut tcp = ports.filter(|port| port.transport == Transport::Tcp);
-    tcp.next().cloned().ok_or_else(|| {
+    Err(if service.ports.iter().any(|port| port.port == number) {
         let message = format!("port {number} of Service {name} is not TCP");
         problem(Reason::UnsupportedProtocol, ".port", message)
+    } else {
+        let message = format!("Service {name} has no port {number}; it has {}", port_list(service));
+        problem(Reason::BackendNotFound, ".port", message)
     })
 }
 

@@ -28,6 +28,8 @@ pub enum Kind {
     NoRuleMatched,
     /// The rule says something that Weft does not understand or implement.
     RuleRefused,
+    /// The CORS filter does not allow the origin of a preflight.
+    OriginNotAllowed,
     /// The rule names no backend, or only backends of weight 0.
     NoBackend,
     /// The chosen backend's reference does not resolve.
@@ -45,6 +47,7 @@ pub enum Kind {
 }
 
 /// gRPC status codes that the proxy answers with.
+const GRPC_PERMISSION_DENIED: u8 = 7;
 const GRPC_RESOURCE_EXHAUSTED: u8 = 8;
 const GRPC_UNIMPLEMENTED: u8 = 12;
 const GRPC_INTERNAL: u8 = 13;
@@ -61,6 +64,7 @@ impl Fault {
             Kind::BadRequest | Kind::ClientBody => StatusCode::BAD_REQUEST,
             Kind::TooManyHeaders => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
             Kind::NoRuleMatched => StatusCode::NOT_FOUND,
+            Kind::OriginNotAllowed => StatusCode::FORBIDDEN,
             Kind::RuleRefused | Kind::NoBackend | Kind::BackendInvalid => {
                 StatusCode::INTERNAL_SERVER_ERROR
             }
@@ -80,6 +84,7 @@ impl Fault {
         match self.kind {
             Kind::TooManyHeaders => GRPC_RESOURCE_EXHAUSTED,
             Kind::NoRuleMatched => GRPC_UNIMPLEMENTED,
+            Kind::OriginNotAllowed => GRPC_PERMISSION_DENIED,
             Kind::BadRequest | Kind::ClientBody => GRPC_INTERNAL,
             Kind::RuleRefused
             | Kind::NoBackend
@@ -98,6 +103,7 @@ impl Fault {
             Kind::TooManyHeaders => "too_many_headers",
             Kind::NoRuleMatched => "no_rule_matched",
             Kind::RuleRefused => "rule_refused",
+            Kind::OriginNotAllowed => "origin_not_allowed",
             Kind::NoBackend => "no_backend",
             Kind::BackendInvalid => "backend_invalid",
             Kind::NoReadyEndpoint => "no_ready_endpoint",

@@ -12,6 +12,8 @@ use gateway_api::apis::experimental::httproutes::{
     HttpRouteRulesFiltersRequestRedirectScheme, HttpRouteRulesFiltersType,
     HttpRouteRulesFiltersUrlRewrite, HttpRouteRulesFiltersUrlRewritePathType,
 };
+use http::header::HOST;
+use http::uri::Authority;
 use http::{HeaderName, HeaderValue, StatusCode};
 use serde_json::Value;
 
@@ -72,7 +74,9 @@ fn filter(value: &Value, at: &str, kind: RouteKind, faults: &mut Faults) -> Opti
             let set = part.set.into_iter().flatten().map(|header| (header.name, header.value));
             let add = part.add.into_iter().flatten().map(|header| (header.name, header.value));
             let at = format!("{at}.requestHeaderModifier");
-            Some(Filter::RequestHeaders(modifier(set, add, part.remove, &at, faults)))
+            let modifier = modifier(set, add, part.remove, &at, faults);
+            check_host(&modifier, &at, faults);
+            Some(Filter::RequestHeaders(modifier))
         }
         HttpRouteRulesFiltersType::ResponseHeaderModifier => {
             let part = part.response_header_modifier?;
@@ -191,7 +195,50 @@ fn modifier(
         let message = format!("header {name} is in more than one of set, add and remove");
         faults.unsupported(at, message);
     }
+    check_framing(&modifier, at, faults);
     modifier
+}
+
+/// What frames a message or concerns one connection only is for each side of the proxy to say
+/// (RFC 9110, section 7.6.1; RFC 9112, section 6): a filter that changes it would tear messages apart.
+const FRAMING: [&str; 7] = [
+    "connection",
+    "content-length",
+    "keep-alive",
+    "proxy-connection",
+    "te",
+    "transfer-encoding",
+    "upgrade",
+];
+
+fn check_framing(modifier: &HeaderModifier, at: &str, faults: &mut Faults) {
+    let mut check = |list: &str, names: &mut dyn Iterator<Item = &HeaderName>| {
+        for name in names.filter(|name| FRAMING.contains(&name.as_str())) {
+            let message = format!("{name} frames messages and cannot be changed; remove it");
+            faults.unsupported(format!("{at}.{list}"), message);
+        }
+    };
+    check("set", &mut modifier.set.iter().map(|(name, _)| name));
+    check("add", &mut modifier.add.iter().map(|(name, _)| name));
+    check("remove", &mut modifier.remove.iter());
+}
+
+/// A request has exactly one Host (RFC 9112, section 3.2), and it is a host.
+fn check_host(modifier: &HeaderModifier, at: &str, faults: &mut Faults) {
+    let added = modifier.add.iter().any(|(name, _)| *name == HOST);
+    for (list, present) in [("add", added), ("remove", modifier.remove.contains(&HOST))] {
+        if present {
+            let message = "a request has one Host; use set, or URLRewrite's hostname";
+            faults.unsupported(format!("{at}.{list}"), message);
+        }
+    }
+    for (_, value) in modifier.set.iter().filter(|(name, _)| *name == HOST) {
+        // An authority with a user is one, but not a host.
+        if value.as_bytes().contains(&b'@') || Authority::try_from(value.as_bytes()).is_err() {
+            let message = format!("{value:?} is not a host");
+            faults.unsupported(format!("{at}.set"), message);
+        }
+    }
 }
 
 fn headers(
@@ -386,8 +433,10 @@ fn is_origin(value: &str) -> bool {
         return value == "*";
     };
     let (host, port) = rest.split_once(':').map_or((rest, None), |(host, port)| (host, Some(port)));
+    // "Valid values for port are any integer between 1 and 65535".
     let port = port.is_none_or(|port| {
-        (1..=5).contains(&port.len()) && port.bytes().all(|byte| byte.is_ascii_digit())
+        port.bytes().all(|byte| byte.is_ascii_digit())
+            && port.parse::<u16>().is_ok_and(|port| port > 0)
     });
     let label = |label: &str| {
         !label.is_empty() && label.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')

@@ -14,7 +14,7 @@ use super::balance::{Load, two_choices};
 use super::connect::{self, ConnectSettings};
 use super::pool::{Pool, PoolSettings};
 use super::{Backend, EndpointSet};
-use crate::request::RequestBody;
+use crate::request::{Backlog, RequestBody};
 
 /// A backend on one worker.
 #[derive(Debug)]
@@ -22,6 +22,8 @@ pub(crate) struct LocalBackend {
     shared: Arc<Backend>,
     generation: Cell<Option<u64>>,
     endpoints: RefCell<Vec<Rc<LocalEndpoint>>>,
+    /// What is under way to it as a mirror.
+    pub(crate) backlog: Backlog,
 }
 
 /// An endpoint on one worker.
@@ -51,8 +53,12 @@ pub(crate) struct Http1 {
 
 impl LocalBackend {
     pub(crate) fn new(shared: Arc<Backend>) -> Self {
-        let backend =
-            Self { shared, generation: Cell::new(None), endpoints: RefCell::new(Vec::new()) };
+        let backend = Self {
+            shared,
+            generation: Cell::new(None),
+            endpoints: RefCell::default(),
+            backlog: Backlog::default(),
+        };
         backend.refresh();
         backend
     }

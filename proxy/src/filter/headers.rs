@@ -1,7 +1,6 @@
 //! RequestHeaderModifier and ResponseHeaderModifier.
 
-use http::HeaderMap;
-use http::header::{Entry, HeaderValue};
+use http::header::{Entry, HeaderMap, HeaderName, HeaderValue};
 use weft_gamma::route::HeaderModifier;
 
 /// "Set overwrites the request with the given header (name, value) before the action. […] Add adds
@@ -12,19 +11,24 @@ pub(super) fn modify(headers: &mut HeaderMap, modifier: &HeaderModifier) {
         headers.insert(name, value.clone());
     }
     for (name, value) in &modifier.add {
-        match headers.entry(name) {
-            Entry::Occupied(mut present) => {
-                // One line `a,b`: a receiver that looks at the first line only sees all values.
-                let joined = join(present.iter(), value);
-                present.insert(joined);
-            }
-            Entry::Vacant(vacant) => {
-                vacant.insert(value.clone());
-            }
-        }
+        append(headers, name, value);
     }
     for name in &modifier.remove {
         headers.remove(name);
+    }
+}
+
+/// Adds to the values of a header. One line `a,b`: a receiver that looks at the first line only sees
+/// all of them.
+pub(super) fn append(headers: &mut HeaderMap, name: &HeaderName, value: &HeaderValue) {
+    match headers.entry(name) {
+        Entry::Occupied(mut present) => {
+            let joined = join(present.iter(), value);
+            present.insert(joined);
+        }
+        Entry::Vacant(vacant) => {
+            vacant.insert(value.clone());
+        }
     }
 }
 

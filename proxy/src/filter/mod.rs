@@ -1,39 +1,128 @@
-//! What filters do to a request and a response. [`crate::request`] runs them: a rule's in the listed
-//! order, then those of the chosen backend.
+//! What filters do to a request and its response. [`crate::table`] makes them from what a route says;
+//! [`crate::request`] runs them: a rule's in the listed order, then those of the chosen backend.
 
+mod cors;
 mod headers;
+mod mirror;
 mod redirect;
 mod rewrite;
 #[cfg(test)]
 mod tests;
 
-use http::HeaderMap;
 use http::request::Parts;
-use weft_gamma::route::{Filter, PathMatch, Redirect};
+use http::{HeaderMap, HeaderValue, Uri};
+use weft_gamma::route::{HeaderModifier, PathMatch, Redirect, Rewrite};
 
+pub(crate) use cors::{Cors, is_preflight, requested_method};
+pub(crate) use mirror::{Mirror, Mirrored};
 pub(crate) use redirect::location;
 
-/// Runs the filters that change a request before it is forwarded.
-///
-/// `matched` is the path criterion of the match that won: what ReplacePrefixMatch replaces.
-pub(crate) fn apply_to_request(filters: &[Filter], parts: &mut Parts, matched: Option<&PathMatch>) {
-    for filter in filters {
-        match filter {
-            Filter::RequestHeaders(modifier) => headers::modify(&mut parts.headers, modifier),
-            Filter::Rewrite(rewrite) => rewrite::apply(parts, rewrite, matched),
-            // Answered before anything is forwarded, or of the response.
-            Filter::Redirect(_) | Filter::ResponseHeaders(_) => {}
-            // Rules with these are refused until they are implemented.
-            Filter::Mirror(_) | Filter::Cors(_) => {}
+/// A filter, ready for use.
+#[derive(Debug)]
+pub(crate) enum Filter {
+    RequestHeaders(HeaderModifier),
+    ResponseHeaders(HeaderModifier),
+    Redirect(Redirect),
+    Rewrite(Rewrite),
+    Mirror(Mirror),
+    Cors(Cors),
+}
+
+/// The filters that one request passes: those of its rule, then those of the chosen backend. Empty as
+/// long as no rule has won.
+#[derive(Debug, Default)]
+pub(crate) struct Chain<'t> {
+    rule: &'t [Filter],
+    backend: &'t [Filter],
+    sharing: Option<Sharing<'t>>,
+}
+
+/// What the CORS filter makes of a request's origin.
+#[derive(Debug)]
+struct Sharing<'t> {
+    cors: &'t Cors,
+    /// The value of Access-Control-Allow-Origin; None for an origin that is not allowed.
+    origin: Option<HeaderValue>,
+}
+
+impl<'t> Chain<'t> {
+    /// The filters for a request with these headers, as the client sent them.
+    pub(crate) fn new(rule: &'t [Filter], backend: &'t [Filter], headers: &HeaderMap) -> Self {
+        // Of two the backend's, which is the one that says more.
+        let sharing = cors(backend).or_else(|| cors(rule)).map(|cors| {
+            let origin = cors.allowed(headers);
+            Sharing { cors, origin }
+        });
+        Self { rule, backend, sharing }
+    }
+
+    /// The headers of the answer to a CORS preflight: Some where a CORS filter is there to answer it,
+    /// and an error where it does not allow the origin. HTTPCORSFilter.allowOrigins: "the gateway
+    /// responds with 403 status to the "preflight" request is denied, coupled with omitting the CORS
+    /// headers".
+    pub(crate) fn preflight(&mut self, parts: &Parts) -> Option<Result<HeaderMap, &'static str>> {
+        if !is_preflight(parts) {
+            return None;
         }
+        // Taken: the filter has nothing to say of its own answer.
+        let Sharing { cors, origin } = self.sharing.take()?;
+        Some(match origin {
+            Some(origin) => Ok(cors.preflight(origin, &parts.headers)),
+            None => Err("the CORS filter's allowOrigins does not have the request's Origin"),
+        })
+    }
+
+    /// Changes a request before it is forwarded; returns the copies that mirrors get, each as the
+    /// filters before the mirror have left the request.
+    ///
+    /// `matched` is the path criterion of the match that won: what ReplacePrefixMatch replaces.
+    pub(crate) fn on_request(
+        &self,
+        parts: &mut Parts,
+        matched: Option<&PathMatch>,
+    ) -> Vec<Mirrored<'t>> {
+        // A backend's rewrite takes the place of its rule's: it replaces what was matched, which is
+        // in the path that came.
+        let original = rewrite::changes_path(self.backend).then(|| parts.uri.clone());
+        let mut copies = Vec::new();
+        run_on_request(self.rule, parts, None, matched, &mut copies);
+        run_on_request(self.backend, parts, original.as_ref(), matched, &mut copies);
+        copies
+    }
+
+    /// Changes a response, the proxy's own answers included.
+    pub(crate) fn on_response(&self, headers: &mut HeaderMap) {
+        for filter in self.rule.iter().chain(self.backend) {
+            match (filter, &self.sharing) {
+                (Filter::ResponseHeaders(modifier), _) => headers::modify(headers, modifier),
+                (Filter::Cors(own), Some(Sharing { cors, origin })) if std::ptr::eq(own, *cors) => {
+                    cors.on_response(origin.as_ref(), headers);
+                }
+                _ => {}
+            }
+        }
+    }
+
+    /// Whether a mirror is among them.
+    pub(crate) fn mirrors(&self) -> bool {
+        self.rule.iter().chain(self.backend).any(|filter| matches!(filter, Filter::Mirror(_)))
     }
 }
 
-/// Runs the filters that change a response, the proxy's own answers included.
-pub(crate) fn apply_to_response(filters: &[Filter], headers: &mut HeaderMap) {
+fn run_on_request<'t>(
+    filters: &'t [Filter],
+    parts: &mut Parts,
+    original: Option<&Uri>,
+    matched: Option<&PathMatch>,
+    copies: &mut Vec<Mirrored<'t>>,
+) {
     for filter in filters {
-        if let Filter::ResponseHeaders(modifier) = filter {
-            headers::modify(headers, modifier);
+        match filter {
+            Filter::RequestHeaders(modifier) => headers::modify(&mut parts.headers, modifier),
+            Filter::Rewrite(rewrite) => rewrite::apply(parts, rewrite, original, matched),
+            Filter::Mirror(mirror) => copies.extend(mirror.copy(parts)),
+            // Answered before anything is forwarded, or of the response.
+            Filter::Redirect(_) | Filter::ResponseHeaders(_) | Filter::Cors(_) => {}
         }
     }
 }
@@ -42,6 +131,14 @@ pub(crate) fn apply_to_response(filters: &[Filter], headers: &mut HeaderMap) {
 pub(crate) fn redirect(filters: &[Filter]) -> Option<&Redirect> {
     filters.iter().find_map(|filter| match filter {
         Filter::Redirect(redirect) => Some(redirect),
+        _ => None,
+    })
+}
+
+/// The CORS filter among the filters, if there is one.
+pub(crate) fn cors(filters: &[Filter]) -> Option<&Cors> {
+    filters.iter().find_map(|filter| match filter {
+        Filter::Cors(cors) => Some(cors),
         _ => None,
     })
 }

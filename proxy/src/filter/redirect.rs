@@ -23,6 +23,8 @@ pub(crate) fn location(
         }
         None => uri.path().to_owned(),
     };
+    // `OPTIONS *` and CONNECT have no path that could stand in a Location.
+    let path = if path.starts_with('/') { path } else { "/".to_owned() };
     let query = uri.path_and_query().and_then(PathAndQuery::query);
     let mut location = format!("{}://{hostname}", name(scheme));
     if let Some(port) = port {

@@ -1,14 +1,26 @@
 //! Each row of the API's tables for redirects and rewrites, and the header modifiers.
 
+use http::request::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue, Request, StatusCode, Uri};
-use weft_gamma::route::{
-    Filter, HeaderModifier, PathMatch, PathModifier, Redirect, Rewrite, Scheme,
-};
+use weft_gamma::route::{HeaderModifier, PathMatch, PathModifier, Redirect, Rewrite, Scheme};
 
-use super::{apply_to_request, apply_to_response, location, redirect};
+use super::{Chain, Filter, location, redirect};
 
 const NOTHING: Redirect =
     Redirect { scheme: None, hostname: None, port: None, path: None, status: StatusCode::FOUND };
+
+/// A request for `svc:80`.
+fn parts(uri: Uri) -> Parts {
+    Request::get(uri).header("host", "svc:80").body(()).unwrap().into_parts().0
+}
+
+fn on_request(rule: &[Filter], backend: &[Filter], parts: &mut Parts, matched: Option<&PathMatch>) {
+    Chain::new(rule, backend, &parts.headers).on_request(parts, matched);
+}
+
+fn on_response(rule: &[Filter], headers: &mut HeaderMap) {
+    Chain::new(rule, &[], &HeaderMap::new()).on_response(headers);
+}
 
 /// The Location of a redirect of `http://host/a/b?q=1` that matched the prefix `/a`.
 fn redirected(to: &Redirect, host: &str, service_port: u16) -> String {
@@ -95,8 +107,8 @@ fn a_prefix_is_replaced_alike_in_redirects_and_rewrites() {
             assert_eq!(location, format!("http://svc{expected}{query}"), "{what}");
 
             let rewrite = Rewrite { hostname: None, path: modifier.clone() };
-            let mut parts = Request::get(uri).body(()).unwrap().into_parts().0;
-            apply_to_request(&[Filter::Rewrite(rewrite)], &mut parts, Some(&matched));
+            let mut parts = parts(uri);
+            on_request(&[Filter::Rewrite(rewrite)], &[], &mut parts, Some(&matched));
             assert_eq!(parts.uri.to_string(), format!("{expected}{query}"), "{what}");
         }
     }
@@ -110,11 +122,48 @@ fn a_full_path_is_replaced_and_the_query_kept() {
 
     let rewrite =
         Rewrite { hostname: Some(HeaderValue::from_static("new.example")), path: modifier() };
-    let request = Request::get("/a/b?q=1").header("host", "svc:80").body(()).unwrap();
-    let mut parts = request.into_parts().0;
-    apply_to_request(&[Filter::Rewrite(rewrite)], &mut parts, Some(&PathMatch::Unreadable));
+    let mut parts = parts(Uri::from_static("/a/b?q=1"));
+    on_request(&[Filter::Rewrite(rewrite)], &[], &mut parts, Some(&PathMatch::Unreadable));
     assert_eq!(parts.uri, "/full?q=1");
     assert_eq!(parts.headers["host"], "new.example");
+}
+
+#[test]
+fn a_backends_rewrite_takes_the_place_of_its_rules() {
+    let path = |modifier| Filter::Rewrite(Rewrite { hostname: None, path: Some(modifier) });
+    let host = Filter::Rewrite(Rewrite {
+        hostname: Some(HeaderValue::from_static("backend.example")),
+        path: None,
+    });
+    let prefix = |to: &str| path(PathModifier::ReplacePrefixMatch(to.into()));
+    let full = |to: &str| path(PathModifier::ReplaceFullPath(to.into()));
+    for (rule, backend, expected) in [
+        // Both replace what was matched.
+        (prefix("/rule"), prefix("/backend"), "/backend/b?q=1"),
+        (full("/rule"), prefix("/backend"), "/backend/b?q=1"),
+        (prefix("/rule"), full("/backend"), "/backend?q=1"),
+        // One that says nothing of the path leaves the rule's.
+        (prefix("/rule"), host, "/rule/b?q=1"),
+    ] {
+        let mut parts = parts(Uri::from_static("/a/b?q=1"));
+        let matched = PathMatch::Prefix("/a".into());
+        on_request(&[rule], &[backend], &mut parts, Some(&matched));
+        assert_eq!(parts.uri, expected);
+    }
+}
+
+#[test]
+fn what_has_no_path_keeps_none() {
+    let full = || Some(PathModifier::ReplaceFullPath("/full".into()));
+    for uri in [Uri::from_static("*"), Uri::from_static("db.example:5432")] {
+        let mut parts = parts(uri.clone());
+        let rewrite = Rewrite { hostname: None, path: full() };
+        on_request(&[Filter::Rewrite(rewrite)], &[], &mut parts, None);
+        assert_eq!(parts.uri, uri);
+        assert_eq!(location(&NOTHING, "svc", &uri, 80, None).unwrap(), "http://svc/");
+        let to = Redirect { path: full(), ..NOTHING };
+        assert_eq!(location(&to, "svc", &uri, 80, None).unwrap(), "http://svc/full");
+    }
 }
 
 fn modifier(set: &[(&str, &str)], add: &[(&str, &str)], remove: &[&str]) -> HeaderModifier {
@@ -136,7 +185,7 @@ fn modified(before: &[(&str, &str)], modifier: HeaderModifier) -> Vec<String> {
         let name = HeaderName::try_from(*name).unwrap();
         headers.append(name, HeaderValue::from_bytes(value.as_bytes()).unwrap());
     }
-    apply_to_response(&[Filter::ResponseHeaders(modifier)], &mut headers);
+    on_response(&[Filter::ResponseHeaders(modifier)], &mut headers);
     let text = |value: &HeaderValue| String::from_utf8(value.as_bytes().to_vec()).unwrap();
     let mut lines: Vec<_> =
         headers.iter().map(|(name, value)| format!("{name}: {}", text(value))).collect();
@@ -173,11 +222,11 @@ fn filters_run_in_their_order_and_each_on_its_side() {
         Filter::ResponseHeaders(modifier(&[("side", "response")], &[], &[])),
         Filter::RequestHeaders(modifier(&[], &[("side", "again")], &[])),
     ];
-    let mut parts = Request::get("/").body(()).unwrap().into_parts().0;
-    apply_to_request(&filters, &mut parts, None);
+    let mut parts = parts(Uri::from_static("/"));
+    on_request(&filters, &[], &mut parts, None);
     assert_eq!(parts.headers["side"], "request,again");
     let mut headers = HeaderMap::new();
-    apply_to_response(&filters, &mut headers);
+    on_response(&filters, &mut headers);
     assert_eq!(headers["side"], "response");
 }
 

@@ -80,6 +80,7 @@ impl Collector for Scrape {
         let mut families = Families { encoder, format: self.format };
         let metrics = self.metrics.as_ref();
         routes(&mut families, metrics)?;
+        mirrors(&mut families, metrics)?;
         tcp(&mut families, metrics)?;
         connections(&mut families, metrics)?;
         source(&mut families, metrics)?;
@@ -130,6 +131,25 @@ fn routes(families: &mut Families, metrics: &Metrics) -> std::fmt::Result {
         "weft_access_log_dropped",
         "Lines of the access log that were dropped because they were not read fast enough.",
         load(&metrics.access_log_dropped),
+    )
+}
+
+fn mirrors(families: &mut Families, metrics: &Metrics) -> std::fmt::Result {
+    let (mut series, other) = {
+        let registry = lock(&metrics.mirrors);
+        (registry.snapshot(), registry.other())
+    };
+    series.push((other_route(), other));
+    let counts = series.iter().flat_map(|(labels, series)| {
+        let tally = series.copies();
+        let rest = (tally.overflow() > 0).then_some((OTHER, tally.overflow()));
+        let counts = tally.counts().chain(rest);
+        counts.map(|(outcome, count)| (MirrorSet { route: labels, outcome }, count))
+    });
+    families.counter(
+        "weft_route_mirrors",
+        "Copies of requests that went to a mirror, the backend named here, by how they ended.",
+        counts,
     )
 }
 
@@ -481,6 +501,18 @@ impl EncodeLabelSet for RequestSet<'_> {
                 label(encoder, "reason", OTHER)
             }
         }
+    }
+}
+
+struct MirrorSet<'a> {
+    route: &'a RouteLabels,
+    outcome: &'static str,
+}
+
+impl EncodeLabelSet for MirrorSet<'_> {
+    fn encode(&self, encoder: &mut LabelSetEncoder) -> std::fmt::Result {
+        RouteSet(self.route).encode(encoder)?;
+        label(encoder, "outcome", self.outcome)
     }
 }
 

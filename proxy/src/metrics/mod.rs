@@ -19,7 +19,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 pub use self::counters::{ConnectionMetrics, SourceMetrics};
 pub use self::encode::Format;
-pub use self::series::{Series, TcpSeries};
+pub use self::series::{MirrorSeries, Series, TcpSeries};
 
 use self::counters::TableMetrics;
 use self::registry::Registry;
@@ -103,6 +103,7 @@ pub struct Metrics {
     bounds: Arc<Bounds>,
     idle: Duration,
     routes: Mutex<Registry<RouteLabels, Series>>,
+    mirrors: Mutex<Registry<RouteLabels, MirrorSeries>>,
     tcp: Mutex<Registry<TcpLabels, TcpSeries>>,
     weights: Mutex<Vec<(RouteLabels, f64)>>,
     max_weights: usize,
@@ -123,6 +124,7 @@ impl Metrics {
             bounds,
             idle: settings.idle,
             routes: Mutex::new(Registry::new(settings.max_series, other_route)),
+            mirrors: Mutex::new(Registry::new(settings.max_series, Arc::default())),
             tcp: Mutex::new(Registry::new(settings.max_series, other_tcp)),
             weights: Mutex::default(),
             max_weights: settings.max_series,
@@ -142,6 +144,11 @@ impl Metrics {
     pub fn route(&self, labels: RouteLabels) -> Arc<Series> {
         let new = || Series::new(Arc::clone(&self.bounds));
         lock(&self.routes).intern(labels, Instant::now(), new)
+    }
+
+    /// The series of what is mirrored to the backend that the labels name; as [`Metrics::route`].
+    pub fn mirror(&self, labels: RouteLabels) -> Arc<MirrorSeries> {
+        lock(&self.mirrors).intern(labels, Instant::now(), MirrorSeries::default)
     }
 
     /// The series of opaque traffic; as [`Metrics::route`].
@@ -196,7 +203,9 @@ impl Metrics {
     /// Lets go of series that nothing can record into any more and that have not changed for
     /// [`MetricsSettings::idle`]. Returns how many went.
     pub fn sweep(&self, now: Instant) -> usize {
-        lock(&self.routes).sweep(now, self.idle) + lock(&self.tcp).sweep(now, self.idle)
+        lock(&self.routes).sweep(now, self.idle)
+            + lock(&self.mirrors).sweep(now, self.idle)
+            + lock(&self.tcp).sweep(now, self.idle)
     }
 
     /// Everything, in Prometheus' text format.

@@ -51,6 +51,30 @@ impl Activity for Series {
     }
 }
 
+/// The copies of one rule's or backend's requests that go to a mirror.
+#[derive(Debug, Default)]
+pub struct MirrorSeries {
+    copies: Tally<&'static str, 12>,
+}
+
+impl MirrorSeries {
+    /// A copy came to its end: `completed`, or a word for why it did not.
+    pub fn ended(&self, outcome: &'static str) {
+        self.copies.count(outcome);
+    }
+
+    /// How many copies ended in which way.
+    pub(super) fn copies(&self) -> &Tally<&'static str, 12> {
+        &self.copies
+    }
+}
+
+impl Activity for MirrorSeries {
+    fn activity(&self) -> u64 {
+        self.copies.total()
+    }
+}
+
 /// The opaque connections to one backend.
 #[derive(Debug)]
 pub struct TcpSeries {

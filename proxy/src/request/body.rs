@@ -14,6 +14,8 @@ use hyper::body::Incoming;
 use tokio::sync::oneshot;
 
 use super::record::Record;
+use super::tee::{Copied, End, Queue, Tee};
+use crate::backend::local::LocalBackend;
 
 /// How long a backend that was asked `Expect: 100-continue` may say nothing before the body is sent
 /// all the same. RFC 9110, section 10.1.1: a client "SHOULD NOT wait for an indefinite period".
@@ -22,11 +24,22 @@ const CONTINUE_WAIT: Duration = Duration::from_secs(1);
 /// A request's body, from the client to the backend.
 #[derive(Debug)]
 pub(crate) struct RequestBody {
-    /// None for a request without a body.
-    body: Option<Incoming>,
+    source: Source,
     held: Option<Box<Held>>,
     /// Where the bytes are counted, if anybody wants to know.
     counter: Option<Rc<Cell<u64>>>,
+    /// Where copies go, if there are mirrors.
+    tee: Option<Box<Tee>>,
+}
+
+/// Where a request's body comes from.
+#[derive(Debug)]
+enum Source {
+    /// The request has no body.
+    Nothing,
+    Client(Incoming),
+    /// Another request's body, which is mirrored.
+    Copy(Copied),
 }
 
 /// What a body waits for: that the backend says 100 Continue, or nothing for too long.
@@ -48,6 +61,8 @@ pub(crate) enum BodyError {
     Client(#[source] hyper::Error),
     #[error("the backend has answered without asking for the body")]
     NotWanted,
+    #[error("the mirrored request's body broke off, or came faster than the mirror took it")]
+    CopyBroken,
 }
 
 /// A response's body, from the backend, or the proxy's own.
@@ -67,15 +82,22 @@ pub(crate) struct Forwarded {
 }
 
 impl RequestBody {
-    pub(crate) const EMPTY: Self = Self { body: None, held: None, counter: None };
+    pub(crate) const EMPTY: Self = Self::of(Source::Nothing);
 
     pub(crate) fn new(body: Incoming, counter: Option<Rc<Cell<u64>>>) -> Self {
-        Self { body: (!body.is_end_stream()).then_some(body), held: None, counter }
+        let source = if body.is_end_stream() { Source::Nothing } else { Source::Client(body) };
+        Self { counter, ..Self::of(source) }
+    }
+
+    const fn of(source: Source) -> Self {
+        Self { source, held: None, counter: None, tee: None }
     }
 
     /// Holds the body back; the gate lets it go. None where there is no body.
     pub(crate) fn hold(&mut self) -> Option<Gate> {
-        self.body.as_ref()?;
+        if self.is_empty() {
+            return None;
+        }
         let (sender, opened) = oneshot::channel();
         let timeout = Box::pin(tokio::time::sleep(CONTINUE_WAIT));
         self.held = Some(Box::new(Held { opened, timeout }));
@@ -83,7 +105,43 @@ impl RequestBody {
     }
 
     pub(crate) fn is_empty(&self) -> bool {
-        self.body.is_none()
+        matches!(self.source, Source::Nothing)
+    }
+
+    /// A body that gets what this one gets, for a mirror at `backend`; with what tells of its end,
+    /// unless there is no body.
+    pub(super) fn copy(&mut self, backend: &Rc<LocalBackend>) -> (Self, Option<Rc<Queue>>) {
+        if self.is_empty() {
+            return (Self::EMPTY, None);
+        }
+        let size = self.size_hint();
+        let copied = self.tee.get_or_insert_default().copy(backend.clone(), size);
+        let queue = copied.queue().clone();
+        (Self::of(Source::Copy(copied)), Some(queue))
+    }
+
+    /// Whether a mirror still wants a copy of it.
+    pub(super) fn is_copied(&self) -> bool {
+        self.tee.as_ref().is_some_and(|tee| !tee.is_unread())
+    }
+
+    fn observe(&mut self, frame: Option<&Result<Frame<Bytes>, BodyError>>) {
+        if let (Some(counter), Some(Ok(frame))) = (&self.counter, frame)
+            && let Some(data) = frame.data_ref()
+        {
+            counter.set(counter.get() + data.len() as u64);
+        }
+        let is_end = self.is_end_stream();
+        let Some(tee) = &mut self.tee else { return };
+        match frame {
+            Some(Ok(frame)) => tee.push(frame),
+            Some(Err(_)) => tee.end(End::BrokenOff),
+            None => tee.end(End::Complete),
+        }
+        // Who reads it does not ask again once the body says that it has ended.
+        if is_end {
+            tee.end(End::Complete);
+        }
     }
 }
 
@@ -120,22 +178,35 @@ impl Body for RequestBody {
             ready!(held.poll_open(cx))?;
             this.held = None;
         }
-        let Some(body) = &mut this.body else { return Poll::Ready(None) };
-        let frame = ready!(Pin::new(body).poll_frame(cx));
-        if let (Some(counter), Some(Ok(frame))) = (&this.counter, &frame)
-            && let Some(data) = frame.data_ref()
-        {
-            counter.set(counter.get() + data.len() as u64);
+        if let Some(tee) = &mut this.tee {
+            ready!(tee.poll_turn(cx));
         }
-        Poll::Ready(frame.map(|frame| frame.map_err(BodyError::Client)))
+        let frame = match &mut this.source {
+            Source::Nothing => return Poll::Ready(None),
+            Source::Client(body) => {
+                let frame = ready!(Pin::new(body).poll_frame(cx));
+                frame.map(|frame| frame.map_err(BodyError::Client))
+            }
+            Source::Copy(copied) => ready!(copied.poll_frame(cx)),
+        };
+        this.observe(frame.as_ref());
+        Poll::Ready(frame)
     }
 
     fn is_end_stream(&self) -> bool {
-        self.body.as_ref().is_none_or(Body::is_end_stream)
+        match &self.source {
+            Source::Nothing => true,
+            Source::Client(body) => body.is_end_stream(),
+            Source::Copy(copied) => copied.is_complete(),
+        }
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.body.as_ref().map_or_else(|| SizeHint::with_exact(0), Body::size_hint)
+        match &self.source {
+            Source::Nothing => SizeHint::with_exact(0),
+            Source::Client(body) => body.size_hint(),
+            Source::Copy(copied) => copied.size(),
+        }
     }
 }
 

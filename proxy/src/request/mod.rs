@@ -7,7 +7,9 @@ mod access;
 mod body;
 mod forward;
 mod head;
+mod mirror;
 mod record;
+mod tee;
 #[cfg(test)]
 mod tests;
 mod upgrade;
@@ -22,13 +24,14 @@ use http::header::{CONNECTION, CONTENT_TYPE, EXPECT, HOST, HeaderValue, LOCATION
 use http::request::Parts;
 use http::{HeaderMap, Request, Response, StatusCode, Version};
 use hyper::body::Incoming;
-use weft_gamma::matching::RequestView;
-use weft_gamma::route::{Filter, Match, PathMatch, Redirect, RouteKind};
+use weft_gamma::matching::{self, Matcher, RequestView};
+use weft_gamma::route::{Match, PathMatch, Redirect, RouteKind};
 
 pub(crate) use body::{RequestBody, ResponseBody};
+pub(crate) use tee::Backlog;
 
 use crate::fault::{Fault, Kind};
-use crate::filter;
+use crate::filter::{self, Chain};
 use crate::prefixed::Reset;
 use crate::table::{Action, Destination, Routing, Rule, WeightedBackend};
 use crate::worker::Worker;
@@ -57,6 +60,8 @@ struct Selected<'t> {
 
 /// What the rule makes of the request.
 enum Plan<'t> {
+    /// The CORS filter answers, with these headers.
+    Preflight(HeaderMap),
     Redirect(&'t Redirect),
     Forward(&'t WeightedBackend),
 }
@@ -85,10 +90,9 @@ pub(crate) async fn serve(
     );
     let version = parts.version;
     // Known once a rule has won; applied to whatever the answer is.
-    let mut response_filters: [&[Filter]; 2] = [&[], &[]];
+    let mut chain = Chain::default();
     let answer =
-        route(&connection, destination, parts, body, is_grpc, &mut record, &mut response_filters)
-            .await;
+        route(&connection, destination, parts, body, is_grpc, &mut record, &mut chain).await;
     let mut response = match answer {
         Ok(Answer::Backend(response)) => {
             let (mut parts, body) = response.into_parts();
@@ -110,9 +114,7 @@ pub(crate) async fn serve(
         }
         Err(fault) => refuse(&fault, is_grpc, &connection, &mut record),
     };
-    for filters in response_filters {
-        filter::apply_to_response(filters, response.headers_mut());
-    }
+    chain.on_response(response.headers_mut());
     Ok(response)
 }
 
@@ -129,7 +131,7 @@ async fn route<'t>(
     body: Incoming,
     is_grpc: bool,
     record: &mut Record,
-    response_filters: &mut [&'t [Filter]; 2],
+    chain: &mut Chain<'t>,
 ) -> Result<Answer, Fault> {
     let max_headers = connection.worker.shared.limits.max_headers;
     head::normalise(&mut parts, max_headers, || {
@@ -141,13 +143,15 @@ async fn route<'t>(
     if let Some(access) = record.access() {
         access.rule.clone_from(&selected.rule.source);
     }
-    response_filters[0] = &selected.rule.filters;
-    let backend = match plan(selected.rule)? {
-        Plan::Redirect(to) => return redirect(to, &parts, destination, selected.matched),
+    let backend = match plan(selected.rule, &parts, chain)? {
+        Plan::Preflight(headers) => return Ok(preflight(headers)),
+        Plan::Redirect(to) => {
+            let request = Request::from_parts(parts, body);
+            return redirect(connection, to, request, destination, &selected, chain);
+        }
         Plan::Forward(backend) => backend,
     };
     record.set_series(&backend.series);
-    response_filters[1] = &backend.filters;
     let target = match &backend.target {
         Ok(target) => target,
         Err(why) => return Err(Fault::new(Kind::BackendInvalid, why.clone())),
@@ -156,22 +160,26 @@ async fn route<'t>(
         access.backend = Some(target.backend.name.clone());
     }
     if let Some(to) = filter::redirect(&backend.filters) {
-        return redirect(to, &parts, destination, selected.matched);
+        let request = Request::from_parts(parts, body);
+        return redirect(connection, to, request, destination, &selected, chain);
     }
 
     let upgrade = upgrade::Upgrade::asked(&mut parts);
     head::strip_hop_by_hop(&mut parts.headers);
-    filter::apply_to_request(&selected.rule.filters, &mut parts, selected.matched);
-    filter::apply_to_request(&backend.filters, &mut parts, selected.matched);
+    let mut copies = chain.on_request(&mut parts, selected.matched);
     // HTTP/2 where the port says so or the client speaks gRPC; an upgrade is HTTP/1.1's.
-    let http2 =
-        (target.http2 || (is_grpc && parts.version == Version::HTTP_2)) && upgrade.is_none();
+    let grpc = is_grpc && parts.version == Version::HTTP_2;
+    let http2 = (target.http2 || grpc) && upgrade.is_none();
     if let Some(upgrade) = &upgrade {
         upgrade.request(&mut parts);
+        // A mirror would have to be spoken to in a protocol that nobody here knows.
+        copies.clear();
     }
     parts.version = if http2 { Version::HTTP_2 } else { Version::HTTP_11 };
 
-    let body = RequestBody::new(body, record.access().map(|access| access.request_bytes.clone()));
+    let bytes = record.access().map(|access| access.request_bytes.clone());
+    let mut body = RequestBody::new(body, bytes);
+    mirror::start(&connection.worker, copies, grpc, &mut body);
     if !http2 {
         head::frame_body(&mut parts.headers, &body);
     }
@@ -199,11 +207,11 @@ async fn route<'t>(
 /// The rule whose match ranks first. The choice is final: a rule that cannot be served does not
 /// fall through to the next.
 fn select<'t>(destination: &'t Destination, parts: &Parts) -> Result<Selected<'t>, Fault> {
-    let (kind, matcher, rules) = match &destination.routing {
+    let (kind, matcher, rules, cors) = match &destination.routing {
         Routing::Unrouted => {
             return Ok(Selected { rule: &destination.unrouted, matched: None });
         }
-        Routing::Routed { kind, matcher, rules } => (kind, matcher, rules),
+        Routing::Routed { kind, matcher, rules, cors } => (kind, matcher, rules, *cors),
     };
     let view = RequestView {
         method: &parts.method,
@@ -211,7 +219,11 @@ fn select<'t>(destination: &'t Destination, parts: &Parts) -> Result<Selected<'t
         query: parts.uri.query(),
         headers: &parts.headers,
     };
-    let Some(selected) = matcher.select(&view) else {
+    let mut selected = matcher.select(&view);
+    if cors && filter::is_preflight(parts) {
+        selected = announced(matcher, rules, &view, selected).or(selected);
+    }
+    let Some(selected) = selected else {
         return Err(Fault::new(
             Kind::NoRuleMatched,
             format!(
@@ -232,6 +244,23 @@ fn select<'t>(destination: &'t Destination, parts: &Parts) -> Result<Selected<'t
     Ok(Selected { rule, matched })
 }
 
+/// The rule whose CORS filter answers a preflight that has `selected`: that of the request which it
+/// announces, whose method is another. None where that rule has no such filter, or where the preflight
+/// itself is asked for, by a match on OPTIONS.
+fn announced(
+    matcher: &Matcher,
+    rules: &[Rule],
+    view: &RequestView<'_>,
+    selected: Option<matching::Selected>,
+) -> Option<matching::Selected> {
+    let asks = |it: matching::Selected| matches!(&rules[it.rule].matches[it.matched], Match::Http(it) if it.method.is_some());
+    if selected.is_some_and(asks) {
+        return None;
+    }
+    let method = &filter::requested_method(view.headers)?;
+    matcher.select(&RequestView { method, ..*view }).filter(|it| rules[it.rule].has_cors())
+}
+
 fn route_kind(kind: RouteKind) -> &'static str {
     match kind {
         RouteKind::Http => "HTTPRoute",
@@ -239,34 +268,66 @@ fn route_kind(kind: RouteKind) -> &'static str {
     }
 }
 
-/// What the rule says to do.
-fn plan(rule: &Rule) -> Result<Plan<'_>, Fault> {
+/// What the rule says to do, with the filters that apply from now on.
+fn plan<'t>(rule: &'t Rule, parts: &Parts, chain: &mut Chain<'t>) -> Result<Plan<'t>, Fault> {
     let name = || match &rule.source {
         Some(source) => format!("rule {} of {}", source.index, source.route),
         None => "this port".to_owned(),
     };
-    match &rule.action {
+    let chosen = match &rule.action {
         Action::Refuse(why) => {
-            Err(Fault::new(Kind::RuleRefused, format!("{} cannot be honoured: {why}", name())))
+            let why = format!("{} cannot be honoured: {why}", name());
+            return Err(Fault::new(Kind::RuleRefused, why));
         }
-        Action::Answer => filter::redirect(&rule.filters)
-            .map(Plan::Redirect)
-            .ok_or_else(|| Fault::new(Kind::NoBackend, format!("{} has no answer", name()))),
-        Action::Forward(split) => split.choose().map(Plan::Forward).ok_or_else(|| {
-            Fault::new(Kind::NoBackend, format!("{} has no backend of a weight above 0", name()))
-        }),
+        Action::Answer => None,
+        Action::Forward(split) => split.choose(),
+    };
+    let of_backend = chosen.map_or(&[][..], |backend| &backend.filters);
+    *chain = Chain::new(&rule.filters, of_backend, &parts.headers);
+    if let Some(answer) = chain.preflight(parts) {
+        return match answer {
+            Ok(headers) => Ok(Plan::Preflight(headers)),
+            Err(why) => Err(Fault::new(Kind::OriginNotAllowed, format!("{}: {why}", name()))),
+        };
     }
+    if let Some(backend) = chosen {
+        return Ok(Plan::Forward(backend));
+    }
+    filter::redirect(&rule.filters).map(Plan::Redirect).ok_or_else(|| {
+        Fault::new(Kind::NoBackend, format!("{} has no backend of a weight above 0", name()))
+    })
+}
+
+/// The answer to a CORS preflight.
+fn preflight(headers: HeaderMap) -> Answer {
+    let mut response = Response::new(ResponseBody::empty());
+    *response.status_mut() = StatusCode::NO_CONTENT;
+    *response.headers_mut() = headers;
+    Answer::Own(response)
 }
 
 fn redirect(
+    connection: &Connection,
     redirect: &Redirect,
-    parts: &Parts,
+    request: Request<Incoming>,
     destination: &Destination,
-    matched: Option<&PathMatch>,
+    selected: &Selected<'_>,
+    chain: &Chain<'_>,
 ) -> Result<Answer, Fault> {
+    let (mut parts, body) = request.into_parts();
     let host = parts.headers.get(HOST).and_then(|host| host.to_str().ok()).unwrap_or_default();
-    let location = filter::location(redirect, host, &parts.uri, destination.port.port, matched)
+    let port = destination.port.port;
+    let location = filter::location(redirect, host, &parts.uri, port, selected.matched)
         .ok_or_else(|| Fault::new(Kind::RuleRefused, "the redirect's Location is no URI"))?;
+    if chain.mirrors() && upgrade::Upgrade::asked(&mut parts).is_none() {
+        // Nobody else gets the request.
+        let grpc = head::is_grpc(&parts.headers) && parts.version == Version::HTTP_2;
+        head::strip_hop_by_hop(&mut parts.headers);
+        let copies = chain.on_request(&mut parts, selected.matched);
+        let mut body = RequestBody::new(body, None);
+        mirror::start(&connection.worker, copies, grpc, &mut body);
+        mirror::read_for_mirrors(body);
+    }
     let mut response = Response::new(ResponseBody::empty());
     *response.status_mut() = redirect.status;
     response.headers_mut().insert(LOCATION, location);

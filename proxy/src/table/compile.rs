@@ -9,10 +9,11 @@ use weft_gamma::endpoints;
 use weft_gamma::matching::Matcher;
 use weft_gamma::object::{EndpointSlice, Kind, NamespacedName, Objects, Service, ServicePort};
 use weft_gamma::resolve::{self, Attached, Resolved, ResolvedBackend, ResolvedRule, Settings};
-use weft_gamma::route::Filter;
+use weft_gamma::route;
 
 use super::{Action, Destination, Routing, Rule, RuleName, Split, Table, Target, WeightedBackend};
 use crate::backend::{Backend, BackendName, Registry};
+use crate::filter::{Cors, Filter, Mirror};
 use crate::metrics::{Metrics, RouteLabels, TcpLabels};
 use crate::protocol::{self, Declared};
 use crate::source::SourceProblem;
@@ -173,11 +174,16 @@ impl Run<'_> {
         let declared = protocol::declared(port);
         let routing = match attached.kind {
             None => Routing::Unrouted,
-            Some(kind) => Routing::Routed {
-                kind,
-                matcher: Box::new(Matcher::new(kind, &attached.rules)),
-                rules: attached.rules.iter().map(|rule| self.rule(&parent, rule)).collect(),
-            },
+            Some(kind) => {
+                let rules: Vec<_> =
+                    attached.rules.iter().map(|rule| self.rule(&parent, rule)).collect();
+                Routing::Routed {
+                    kind,
+                    matcher: Box::new(Matcher::new(kind, &attached.rules)),
+                    cors: rules.iter().any(Rule::has_cors),
+                    rules,
+                }
+            }
         };
         Destination {
             service: service.name.clone(),
@@ -210,14 +216,14 @@ impl Run<'_> {
         let labels = with_backend(parent, &backend.name.service, backend.name.port);
         let backend = WeightedBackend {
             weight: 1,
-            filters: Arc::default(),
+            filters: Box::default(),
             target: Ok(Target { backend: backend.clone(), http2: declared == Declared::Http2 }),
             series: self.metrics.route(labels),
         };
         Rule {
             source: None,
             matches: Arc::default(),
-            filters: Arc::default(),
+            filters: Box::default(),
             action: Action::Forward(Split::new(vec![backend])),
             series: self.metrics.route(parent.clone()),
         }
@@ -242,7 +248,11 @@ impl Run<'_> {
                 name: rule.name.clone(),
             }),
             matches: rule.matches.clone(),
-            filters: rule.filters.clone(),
+            // Half of a rule is another rule.
+            filters: match rule.refusals.is_empty() {
+                true => self.filters(&labels, &rule.filters),
+                false => Box::default(),
+            },
             action: self.action(&labels, rule),
             series: self.metrics.route(labels),
         }
@@ -257,7 +267,7 @@ impl Run<'_> {
                 .collect();
             return Action::Refuse(reasons.join("; "));
         }
-        if rule.filters.iter().any(|filter| matches!(filter, Filter::Redirect(_))) {
+        if rule.filters.iter().any(|filter| matches!(filter, route::Filter::Redirect(_))) {
             return Action::Answer;
         }
         let total: u64 = rule.backends.iter().map(|backend| u64::from(backend.weight)).sum();
@@ -275,6 +285,7 @@ impl Run<'_> {
         backend: &ResolvedBackend,
         total: u64,
     ) -> WeightedBackend {
+        let filters = self.filters(labels, &backend.filters);
         let labels = with_backend(labels, &backend.service, backend.port);
         if total > 0 {
             // Weights are below 2^20, so that f64 has them exactly.
@@ -283,16 +294,40 @@ impl Run<'_> {
         }
         WeightedBackend {
             weight: backend.weight,
-            filters: backend.filters.clone(),
+            filters,
             target: match &backend.target {
-                Ok(port) => Ok(Target {
-                    backend: self.backend(&backend.service, port),
-                    http2: protocol::declared(port) == Declared::Http2,
-                }),
+                Ok(port) => Ok(self.target(&backend.service, port)),
                 Err(problem) => Err(problem.message.clone()),
             },
             series: self.metrics.route(labels),
         }
+    }
+
+    fn filters(&mut self, labels: &RouteLabels, listed: &[route::Filter]) -> Box<[Filter]> {
+        let compiled = listed.iter().filter_map(|filter| match filter {
+            route::Filter::RequestHeaders(it) => Some(Filter::RequestHeaders(it.clone())),
+            route::Filter::ResponseHeaders(it) => Some(Filter::ResponseHeaders(it.clone())),
+            route::Filter::Redirect(it) => Some(Filter::Redirect(it.clone())),
+            route::Filter::Rewrite(it) => Some(Filter::Rewrite(it.clone())),
+            route::Filter::Cors(it) => Some(Filter::Cors(Cors::from(it))),
+            route::Filter::Mirror(it) => self.mirror(labels, it).map(Filter::Mirror),
+        });
+        compiled.collect()
+    }
+
+    /// None for a mirror that no request goes to.
+    fn mirror(&mut self, labels: &RouteLabels, mirror: &route::Mirror) -> Option<Mirror> {
+        let service = mirror.backend.service(&labels.route_namespace);
+        // The reference was checked: a mirror whose target does not resolve is not among the filters.
+        let port = self.objects.services.get(&service)?.tcp_port(mirror.backend.port?)?;
+        let target = self.target(&service, port);
+        let series = self.metrics.mirror(with_backend(labels, &service, port.port));
+        Mirror::new(target, series, mirror.numerator, mirror.denominator)
+    }
+
+    fn target(&mut self, service: &NamespacedName, port: &ServicePort) -> Target {
+        let http2 = protocol::declared(port) == Declared::Http2;
+        Target { backend: self.backend(service, port), http2 }
     }
 
     /// The backend of a Service's port, with its current endpoints.

@@ -1,4 +1,4 @@
-//! The dice of a weighted split.
+//! The dice of a weighted split, and of a mirror's share.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -15,19 +15,19 @@ const BLOCK_BITS: u32 = BLOCK.trailing_zeros();
 /// between backends. The order differs from block to block and from split to split, so that two
 /// splits that the same requests pass do not go hand in hand.
 #[derive(Debug)]
-pub(super) struct Draws {
+pub(crate) struct Draws {
     count: AtomicU64,
     seed: u64,
 }
 
 impl Draws {
-    pub(super) fn new() -> Self {
+    pub(crate) fn new() -> Self {
         // Begins anywhere in a block: tables that are replaced often would otherwise all begin alike.
         Self { count: AtomicU64::new(fastrand::u64(..BLOCK)), seed: fastrand::u64(..) }
     }
 
     /// A number in `0..bound`; `bound` is above 0.
-    pub(super) fn next_below(&self, bound: u64) -> u64 {
+    pub(crate) fn next_below(&self, bound: u64) -> u64 {
         let count = self.count.fetch_add(1, Ordering::Relaxed);
         let key = mix(self.seed ^ (count / BLOCK));
         // An odd factor and an offset permute the numbers below a power of two.

@@ -3,6 +3,7 @@
 use serde_json::{Value, json};
 
 use super::{Action, Destination, Routing, Rule, Table};
+use crate::filter::Filter;
 
 /// The table with its destinations in the order of Service and port, and the source's problems.
 pub fn dump(table: &Table, problems: &[String]) -> Value {
@@ -76,6 +77,6 @@ fn rule(rule: &Rule) -> Value {
     })
 }
 
-fn filters(filters: &[weft_gamma::route::Filter]) -> Vec<String> {
+fn filters(filters: &[Filter]) -> Vec<String> {
     filters.iter().map(|filter| format!("{filter:?}")).collect()
 }

@@ -17,14 +17,15 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use weft_gamma::matching::Matcher;
 use weft_gamma::object::{NamespacedName, ObjectKey, ServicePort};
-use weft_gamma::route::{Filter, Match, RouteKind};
+use weft_gamma::route::{Match, RouteKind};
 
 use crate::backend::Backend;
+use crate::filter::{self, Filter};
 use crate::metrics::{Series, TcpSeries};
 use crate::protocol::Declared;
-use draws::Draws;
 
 pub use compile::{Compiled, Compiler};
+pub(crate) use draws::Draws;
 pub use dump::dump;
 
 /// Everything that this sidecar knows, at one moment.
@@ -62,7 +63,13 @@ pub(crate) enum Routing {
     /// No route is attached: requests are balanced over the Service's own endpoints.
     Unrouted,
     /// Routes are attached: a request that matches none of their rules is answered 404.
-    Routed { kind: RouteKind, matcher: Box<Matcher>, rules: Vec<Rule> },
+    Routed {
+        kind: RouteKind,
+        matcher: Box<Matcher>,
+        rules: Vec<Rule>,
+        /// A rule has a CORS filter, or a backend of a rule has.
+        cors: bool,
+    },
 }
 
 /// A rule, ready for use.
@@ -71,7 +78,8 @@ pub(crate) struct Rule {
     /// The route it comes from; None for a destination without routes.
     pub(crate) source: Option<RuleName>,
     pub(crate) matches: Arc<[Match]>,
-    pub(crate) filters: Arc<[Filter]>,
+    /// In the listed order; none where the rule is refused.
+    pub(crate) filters: Box<[Filter]>,
     pub(crate) action: Action,
     /// For answers that the proxy makes before a backend is chosen.
     pub(crate) series: Arc<Series>,
@@ -108,7 +116,7 @@ pub(crate) struct Split {
 #[derive(Debug)]
 pub(crate) struct WeightedBackend {
     pub(crate) weight: u32,
-    pub(crate) filters: Arc<[Filter]>,
+    pub(crate) filters: Box<[Filter]>,
     /// The backend, or why its share is answered 500.
     pub(crate) target: Result<Target, String>,
     pub(crate) series: Arc<Series>,
@@ -173,6 +181,18 @@ impl Destination {
 
     pub(crate) fn learn_server_first(&self) {
         self.server_first.store(true, Ordering::Relaxed);
+    }
+}
+
+impl Rule {
+    /// Whether it has a CORS filter, or one of its backends has.
+    pub(crate) fn has_cors(&self) -> bool {
+        let backends = match &self.action {
+            Action::Forward(split) => split.backends(),
+            Action::Refuse(_) | Action::Answer => &[],
+        };
+        filter::cors(&self.filters).is_some()
+            || backends.iter().any(|backend| filter::cors(&backend.filters).is_some())
     }
 }
 

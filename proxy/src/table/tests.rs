@@ -184,7 +184,7 @@ fn a_rule_becomes_what_it_must_answer() {
         (
             "{filters: [{type: RequestMirror, requestMirror: {backendRef: {name: one, port: 80}}}],\
              backendRefs: [{name: one, port: 80}]}",
-            "refuse spec.rules[0].filters[0]",
+            "forward to 1",
         ),
         (
             "{timeouts: {request: 1s}, backendRefs: [{name: one, port: 80}]}",

@@ -177,8 +177,46 @@ fn refused_header_modifiers() {
             header,
             "header a is in more than one",
         ),
+        (
+            "{type: RequestHeaderModifier, requestHeaderModifier: {set: [{name: Content-Length, value: '5'}]}}",
+            ".requestHeaderModifier.set",
+            "content-length frames messages",
+        ),
+        (
+            "{type: RequestHeaderModifier, requestHeaderModifier: {remove: [Transfer-Encoding]}}",
+            ".requestHeaderModifier.remove",
+            "transfer-encoding frames messages",
+        ),
+        (
+            "{type: ResponseHeaderModifier, responseHeaderModifier: {add: [{name: connection, value: close}]}}",
+            ".responseHeaderModifier.add",
+            "connection frames messages",
+        ),
+        (
+            "{type: RequestHeaderModifier, requestHeaderModifier: {add: [{name: host, value: a}]}}",
+            ".requestHeaderModifier.add",
+            "a request has one Host",
+        ),
+        (
+            "{type: RequestHeaderModifier, requestHeaderModifier: {remove: [Host]}}",
+            ".requestHeaderModifier.remove",
+            "a request has one Host",
+        ),
+        (
+            "{type: RequestHeaderModifier, requestHeaderModifier: {set: [{name: Host, value: 'a b'}]}}",
+            ".requestHeaderModifier.set",
+            "not a host",
+        ),
     ];
     check_refused(&table);
+}
+
+#[test]
+fn a_request_header_modifier_may_set_the_host() {
+    let text = "{type: RequestHeaderModifier, requestHeaderModifier: {set: [{name: Host, value: 'a.example:8080'}]}}";
+    let expected =
+        HeaderModifier { set: headers(&[("host", "a.example:8080")]), ..HeaderModifier::default() };
+    assert_eq!(filter(text), Filter::RequestHeaders(expected));
 }
 
 #[test]
@@ -258,6 +296,16 @@ fn refused_mirrors_and_cors() {
         ),
         (
             "{type: CORS, cors: {allowOrigins: ['ftp://a']}}",
+            ".cors.allowOrigins[0]",
+            "is not valid",
+        ),
+        (
+            "{type: CORS, cors: {allowOrigins: ['http://a', 'http://b:65536']}}",
+            ".cors.allowOrigins[1]",
+            "is not valid",
+        ),
+        (
+            "{type: CORS, cors: {allowOrigins: ['http://b:0']}}",
             ".cors.allowOrigins[0]",
             "is not valid",
         ),

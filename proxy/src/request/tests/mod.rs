@@ -12,4 +12,5 @@ mod pool;
 mod retry;
 mod routing;
 mod streaming;
+mod suite;
 mod upgrade;
