@@ -131,17 +131,19 @@ impl RequestBody {
         {
             counter.set(counter.get() + data.len() as u64);
         }
-        let is_end = self.is_end_stream();
-        let Some(tee) = &mut self.tee else { return };
+        let Some(mut tee) = self.tee.take() else { return };
         match frame {
-            Some(Ok(frame)) => tee.push(frame),
+            Some(Ok(frame)) => {
+                tee.push(frame);
+                // Who reads the body does not ask again then.
+                if frame.is_trailers() || self.is_end_stream() {
+                    tee.end(End::Complete);
+                }
+            }
             Some(Err(_)) => tee.end(End::BrokenOff),
             None => tee.end(End::Complete),
         }
-        // Who reads it does not ask again once the body says that it has ended.
-        if is_end {
-            tee.end(End::Complete);
-        }
+        self.tee = Some(tee);
     }
 }
 

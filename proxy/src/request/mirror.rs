@@ -20,7 +20,7 @@ use crate::filter::Mirrored;
 use crate::worker::Worker;
 
 /// How long a mirror may take once it has the whole request.
-const PATIENCE: Duration = Duration::from_secs(30);
+const PATIENCE: Duration = Duration::from_secs(15);
 /// The same while the process ends: nobody waits for what is forgotten anyway.
 const DRAIN_PATIENCE: Duration = Duration::from_secs(1);
 /// Endpoints that are tried. The copy goes to one: a connection that cannot be made carries nothing.

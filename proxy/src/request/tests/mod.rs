@@ -8,6 +8,7 @@ mod grpc;
 mod headers;
 mod http1;
 mod http2;
+mod mirror;
 mod pool;
 mod retry;
 mod routing;
