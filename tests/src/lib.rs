@@ -6,10 +6,12 @@
 //!   `tests/scenarios.rs` asserts them: the same code, so the demo cannot drift from the tests.
 //! * [`grpc`]: the messages that `weft-echo` and `weft-client` exchange.
 //! * [`answer`]: what `weft-echo` tells about a request that it has seen.
+//! * [`load`]: what a load of `weft-client` has seen.
 
 pub mod answer;
 pub mod grpc;
 pub mod lab;
+pub mod load;
 pub mod scenario;
 
 use std::path::PathBuf;

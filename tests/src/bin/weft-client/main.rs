@@ -2,6 +2,7 @@
 
 mod grpc;
 mod http;
+mod load;
 mod raw;
 mod websocket;
 
@@ -24,6 +25,8 @@ enum Command {
     Grpc(grpc::Options),
     /// HTTP requests over kept-alive connections.
     Http(http::Options),
+    /// Requests at a constant rate, with everything that goes wrong.
+    Load(load::Options),
     /// A WebSocket whose messages must come back.
     Websocket(websocket::Options),
     /// Sends bytes and prints what comes back.
@@ -74,6 +77,7 @@ async fn main() -> Result<()> {
         Command::Grpc(options) => grpc::run(&options).await?,
         Command::Http(options) => http::run(&options).await?,
         Command::Websocket(options) => websocket::run(&options).await?,
+        Command::Load(options) => return load::run(options).await,
         Command::Raw(options) => return raw::run(&options).await,
     };
     println!("{}", serde_json::to_string(&tally)?);

@@ -19,7 +19,9 @@
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
+use std::pin::pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -33,6 +35,7 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use hyper_util::server::conn::auto;
 use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::sync::watch;
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 use tokio_tungstenite::tungstenite::protocol::Role;
@@ -49,6 +52,27 @@ pub(crate) struct Service {
     pub(crate) identity: Arc<Identity>,
     /// The TLS port's certificate as PEM.
     pub(crate) certificate: String,
+    /// Which requests are answered 500.
+    pub(crate) failing: Failing,
+    /// Tells connections when to finish; each holds a receiver until it has.
+    pub(crate) draining: Arc<watch::Sender<bool>>,
+}
+
+/// Chooses a share of the requests, evenly spread.
+pub(crate) struct Failing {
+    percent: u64,
+    requests: AtomicU64,
+}
+
+impl Failing {
+    pub(crate) fn new(percent: u64) -> Self {
+        Self { percent, requests: AtomicU64::new(0) }
+    }
+
+    fn next(&self) -> bool {
+        let number = self.requests.fetch_add(1, Ordering::Relaxed);
+        (number + 1) * self.percent / 100 > number * self.percent / 100
+    }
 }
 
 /// Serves one connection until it is closed.
@@ -57,6 +81,7 @@ pub(crate) async fn serve(
     stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
     peer: SocketAddr,
 ) {
+    let mut draining = service.draining.subscribe();
     let handler = service_fn(move |request| {
         let service = Arc::clone(&service);
         async move { answer(&service, request, peer).await }
@@ -64,7 +89,13 @@ pub(crate) async fn serve(
     let mut builder = auto::Builder::new(TokioExecutor::new());
     builder.http1().pipeline_flush(true);
     let connection = builder.serve_connection_with_upgrades(TokioIo::new(stream), handler);
-    // A client that leaves early is none of the backend's business.
+    let mut connection = pin!(connection);
+    tokio::select! {
+        // A client that leaves early is none of the backend's business.
+        _closed = connection.as_mut() => return,
+        _ = draining.wait_for(|draining| *draining) => {}
+    }
+    connection.as_mut().graceful_shutdown();
     let _closed = connection.await;
 }
 
@@ -107,6 +138,9 @@ async fn answer(
             response
         }
     };
+    if service.failing.next() {
+        *response.status_mut() = StatusCode::INTERNAL_SERVER_ERROR;
+    }
     let headers = response.headers_mut();
     for (name, value) in [("x-pod", &identity.pod), ("x-version", &identity.version)] {
         if let Ok(value) = HeaderValue::from_str(value) {

@@ -4,7 +4,7 @@
 //! HTTP/1, HTTP/2 with prior knowledge and gRPC on one port ([`http`], [`grpc`]), the same behind
 //! TLS, hand-written HTTP/1 for answers that no library would give ([`raw`]), and two plain TCP
 //! ports ([`tcp`]). When every port listens it prints one line that begins with `listening`; after
-//! that one line for each connection.
+//! that one line for each connection. On SIGTERM it ends as `--drain-seconds` says.
 
 mod grpc;
 mod http;
@@ -19,6 +19,9 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result};
 use clap::Parser;
 use tokio::net::{TcpListener, TcpStream};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
+use tokio::task::JoinSet;
 use weft_tests::answer::Identity;
 
 /// A backend that answers with what it has seen.
@@ -54,6 +57,14 @@ struct Options {
     /// TCP: echoes.
     #[arg(long, default_value_t = 9091)]
     tcp_echo: u16,
+    /// So many of a hundred HTTP requests (not gRPC calls) are answered 500, evenly spread.
+    #[arg(long, default_value_t = 0)]
+    fail_percent: u64,
+    /// After SIGTERM new connections are refused, HTTP/1 connections close with their current
+    /// answer, HTTP/2 connections get a GOAWAY; then it leaves, after so many seconds at the latest.
+    /// With 0 it leaves at once, whatever is under way.
+    #[arg(long, default_value_t = 0)]
+    drain_seconds: u64,
 }
 
 /// What the handler of one port does with a connection.
@@ -63,6 +74,8 @@ impl<F: Fn(TcpStream, SocketAddr) + Send + Sync + 'static> Handler for F {}
 #[tokio::main]
 async fn main() -> Result<()> {
     let options = Options::parse();
+    let mut terminate = signal(SignalKind::terminate())?;
+    let draining = Arc::new(watch::Sender::new(false));
     let identity = Arc::new(Identity {
         service: options.service,
         version: options.version,
@@ -70,42 +83,58 @@ async fn main() -> Result<()> {
         namespace: options.namespace,
     });
     let (acceptor, certificate) = tls::acceptor()?;
-    let http = Arc::new(http::Service { identity: Arc::clone(&identity), certificate });
+    let http = Arc::new(http::Service {
+        identity: Arc::clone(&identity),
+        certificate,
+        failing: http::Failing::new(options.fail_percent),
+        draining: Arc::clone(&draining),
+    });
     let raw_identity = Arc::clone(&identity);
     let tcp_identity = Arc::clone(&identity);
     let tls_http = Arc::clone(&http);
+    let mut listeners = JoinSet::new();
 
-    listen(&options.bind, options.http, move |stream, peer| {
+    listen(&mut listeners, &options.bind, options.http, move |stream, peer| {
         tokio::spawn(http::serve(Arc::clone(&http), stream, peer));
     })
     .await?;
-    listen(&options.bind, options.tls, move |stream, peer| {
+    listen(&mut listeners, &options.bind, options.tls, move |stream, peer| {
         tokio::spawn(tls::serve(acceptor.clone(), Arc::clone(&tls_http), stream, peer));
     })
     .await?;
-    listen(&options.bind, options.raw, move |stream, _| {
+    listen(&mut listeners, &options.bind, options.raw, move |stream, _| {
         tokio::spawn(raw::serve(Arc::clone(&raw_identity), stream));
     })
     .await?;
-    listen(&options.bind, options.tcp_banner, move |stream, _| {
+    listen(&mut listeners, &options.bind, options.tcp_banner, move |stream, _| {
         tokio::spawn(tcp::banner(Arc::clone(&tcp_identity), stream));
     })
     .await?;
-    listen(&options.bind, options.tcp_echo, |stream, _| {
+    listen(&mut listeners, &options.bind, options.tcp_echo, |stream, _| {
         tokio::spawn(tcp::echo(stream));
     })
     .await?;
     println!("listening as {} on {:?}", identity.pod, options.bind);
-    std::future::pending().await
+    terminate.recv().await;
+    drop(listeners);
+    let limit = Duration::from_secs(options.drain_seconds);
+    draining.send_replace(true);
+    let _cut = tokio::time::timeout(limit, draining.closed()).await;
+    Ok(())
 }
 
-/// Accepts on one port of every address for as long as the process lives.
-async fn listen(addresses: &[IpAddr], port: u16, handler: impl Handler) -> Result<()> {
+/// Accepts on one port of every address for as long as `listeners` lives.
+async fn listen(
+    listeners: &mut JoinSet<()>,
+    addresses: &[IpAddr],
+    port: u16,
+    handler: impl Handler,
+) -> Result<()> {
     let handler = Arc::new(handler);
     for address in addresses {
         let listener = bind(SocketAddr::new(*address, port)).await?;
         let handler = Arc::clone(&handler);
-        tokio::spawn(async move {
+        listeners.spawn(async move {
             // The error of one connection (it was reset in the queue, say) is not the listener's.
             loop {
                 if let Ok((stream, peer)) = listener.accept().await {
