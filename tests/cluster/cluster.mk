@@ -1,7 +1,7 @@
 # A real Kubernetes on this machine, and what is tested in it. Included by the Makefile of the top.
 # With KUBECONFIG set, the cluster it names is used instead.
 
-.PHONY: cluster-up cluster-down cluster-status cluster-images conformance
+.PHONY: cluster-up cluster-down cluster-status cluster-images conformance e2e
 
 cluster-up: ## Brings up a one-node Kubernetes in a network namespace of its own
 	@tests/cluster/up.sh
@@ -18,3 +18,6 @@ cluster-images: cluster-up ## Builds Weft's images and gives them to the cluster
 
 conformance: ## The Gateway API's official suite, against Weft's chart in the cluster
 	@tests/cluster/conformance/run.sh
+
+e2e: ## Weft's own tests in the cluster: pods, status, admission, chart, faults
+	@tests/e2e/run.sh

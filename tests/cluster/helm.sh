@@ -14,7 +14,7 @@ install() {
   if ! foreign_cluster; then
     # The tag is always the same; the annotation makes pods of an older build go.
     local build
-    build="$(cd "$CACHE/images" && printf '%s\n' weft-*.tar | sha256sum | cut -c1-12)"
+    build="$(cd "$CACHE/images" && printf '%s\n' weft-{controller,init,injector,proxy}-*.tar | sha256sum | cut -c1-12)"
     args=(--set image.registry=weft.local --set image.tag=dev
       --set-string "injector.podAnnotations.build=$build" --set-string "controller.podAnnotations.build=$build")
   fi

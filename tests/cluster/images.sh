@@ -2,6 +2,7 @@
 # Makes container images without Docker and without a registry, and gives them to the cluster:
 #   images.sh suite    the images that Kubernetes and the conformance suite use
 #   images.sh weft     Weft's own, weft.local/NAME:dev, from this checkout (WEFT_IMAGES: which)
+#   images.sh test     weft.local/weft-test:dev: what the pods of the end-to-end tests run
 #   images.sh import   imports into the running cluster whatever it does not have yet
 #
 # An image is an archive under .cache/images whose name holds a hash of what went in.
@@ -46,6 +47,15 @@ fill_weft() {
   "$ROOT/images/rootfs.sh" "$1" "$binaries/$2" $with
 }
 
+# What the tests' pods run besides the tests' own programs.
+test_tools=(cat curl kill sh sleep wc)
+fill_test() {
+  local program
+  for program in "$binaries"/weft-{echo,client} "${test_tools[@]}"; do
+    "$ROOT/images/rootfs.sh" "$1" "$(type -P "$program")"
+  done
+}
+
 suite() {
   archive registry.k8s.io/pause:3.6 "$(hash_of "$(tools kubernetes)/pause" "$HERE/archive.py")" \
     65535 fill_pause /pause
@@ -54,27 +64,33 @@ suite() {
     1338 fill_echo /usr/local/bin/server
 }
 
-weft() {
-  local about packages=() program user
-  about="$(cargo metadata --format-version 1 --no-deps --manifest-path "$ROOT/Cargo.toml")"
-  binaries="$(python3 -c 'import json, sys; print(json.load(sys.stdin)["target_directory"])' <<<"$about")/demo"
-  for program in ${WEFT_IMAGES:-weft-proxy weft-init weft-injector weft-controller}; do
-    if grep -q "\"name\":\"$program\"" <<<"$about"; then
-      packages+=("$program")
-    else
-      say "image weft.local/$program:dev: skipped, this checkout has no crate of that name"
-    fi
-  done
-  say "building ${packages[*]} ..."
+# build PACKAGES...: compiles them; their programs are in $binaries
+build() {
+  binaries="$(cargo metadata --format-version 1 --no-deps --manifest-path "$ROOT/Cargo.toml" |
+    python3 -c 'import json, sys; print(json.load(sys.stdin)["target_directory"])')/demo"
+  say "building $* ..."
   # shellcheck disable=SC2046 # a list of words
-  cargo build --manifest-path "$ROOT/Cargo.toml" --profile demo $(printf -- '--package %s ' "${packages[@]}") ||
+  cargo build --manifest-path "$ROOT/Cargo.toml" --profile demo $(printf -- '--package %s ' "$@") ||
     die "Weft does not compile (see above)." "make build"
-  for program in "${packages[@]}"; do
+}
+
+weft() {
+  local programs program user
+  read -ra programs <<<"${WEFT_IMAGES:-weft-proxy weft-init weft-injector weft-controller}"
+  build "${programs[@]}"
+  for program in "${programs[@]}"; do
     user=65101:65101
     [ "$program" != weft-init ] || user=0:0 # it writes the pod's redirect rules
     archive "weft.local/$program:dev" "$(hash_of "$binaries/$program" "$ROOT/images/rootfs.sh" "$HERE/archive.py")" \
       "$user" fill_weft "/usr/bin/$program"
   done
+}
+
+tests() {
+  build weft-tests
+  archive weft.local/weft-test:dev \
+    "$(hash_of "$binaries"/weft-{echo,client} "$ROOT/images/rootfs.sh" "$HERE"/{archive.py,images.sh})" \
+    1000:1000 fill_test /usr/bin/sleep infinity
 }
 
 import() {
@@ -91,6 +107,7 @@ import() {
 case "${1:-}" in
   suite) suite ;;
   weft) weft ;;
+  test) tests ;;
   import) import ;;
-  *) die "images.sh: which?" "images.sh suite | weft | import" ;;
+  *) die "images.sh: which?" "images.sh suite | weft | test | import" ;;
 esac

@@ -1,0 +1,91 @@
+#!/usr/bin/env bash
+# Runs Weft's end-to-end tests in a real Kubernetes, through the Helm chart: make e2e
+#
+# A cluster that is not up yet is brought up, and taken down at the end; one that is running is used,
+# and left running. Of KUBECONFIG's cluster the tests use namespaces of their own.
+#
+#   SUITES="status chart"   these suites only
+#   TESTS=grant             tests with this in their name only
+#   WEFT_E2E_KEEP=1         a test that fails leaves its namespaces, the run its cluster
+#   WEFT_TEST_IMAGE=…       with KUBECONFIG: where that cluster finds the image of tests/e2e/Dockerfile
+#   HELM_ARGS=…             with KUBECONFIG: where it finds Weft's images (see tests/cluster/helm.sh)
+set -euo pipefail
+# shellcheck source=tests/cluster/lib.sh
+source "$(dirname "${BASH_SOURCE[0]}")/../cluster/lib.sh"
+
+# Suites whose tests run side by side.
+together=(smoke)
+# Suites that disturb the whole cluster: one test at a time, after the others.
+alone=()
+# Tests mostly wait for pods; more at a time would make them wait for each other.
+threads=6
+
+# suites: the names of the test targets in Cargo.toml
+suites() { awk '/^\[/ { test = $0 == "[[test]]" } test && $1 == "name" { gsub(/"/, "", $3); print $3 }' "$ROOT/tests/e2e/Cargo.toml"; }
+
+prepare() {
+  if foreign_cluster; then
+    [ -n "${WEFT_TEST_IMAGE:-}" ] || die "KUBECONFIG is set, and WEFT_TEST_IMAGE is not." \
+      "docker build -f tests/e2e/Dockerfile -t REGISTRY/weft-test:dev . && docker push REGISTRY/weft-test:dev" \
+      "WEFT_TEST_IMAGE=REGISTRY/weft-test:dev HELM_ARGS='--set image.registry=REGISTRY …' make e2e"
+  else
+    "$HERE/images.sh" weft
+    "$HERE/images.sh" test
+    "$HERE/images.sh" import
+  fi
+  # Compiled out here: on the cluster's network there is nothing to fetch a crate from.
+  cargo test --manifest-path "$ROOT/Cargo.toml" --package weft-e2e --no-run "${targets[@]}"
+  # What a run that was cut off left.
+  kubectl delete namespace --selector weft.mesh/e2e --ignore-not-found --wait >&2
+  "$HERE/helm.sh" install
+}
+
+# run_suite NAME: shows what it prints, and keeps it; the last line of it goes into the summary
+run_suite() {
+  local name="$1" arguments=(--test-threads "$threads") status=0 log="$out/$1.log" line
+  [[ " ${alone[*]} " != *" $name "* ]] || arguments=(--test-threads 1)
+  say "--- $name"
+  on_network cargo test --offline --quiet --manifest-path "$ROOT/Cargo.toml" --package weft-e2e --test "$name" -- \
+    "${arguments[@]}" ${TESTS:+"$TESTS"} 2>&1 | tee "$log" || status=$?
+  line="$(grep '^test result' "$log" || echo 'test result: it did not come to one')"
+  summary+="$(printf '  %-12s %s' "$name" "${line#test result: }")"$'\n'
+  return "$status"
+}
+
+clear_away() {
+  if [ -n "$started" ] && [ -z "${WEFT_E2E_KEEP:-}" ]; then
+    "$HERE/down.sh"
+    return
+  fi
+  [ -n "$ready" ] || return 0
+  [ -n "$was_installed" ] || [ -n "${WEFT_E2E_KEEP:-}" ] || "$HERE/helm.sh" uninstall >&2
+  # Deleted by the tests; this waits for the end of it.
+  [ -n "${WEFT_E2E_KEEP:-}" ] || kubectl delete namespace --selector weft.mesh/e2e --ignore-not-found --wait >&2
+}
+
+for name in $(suites); do
+  [[ " ${together[*]} ${alone[*]} " == *" $name "* ]] || die "suite $name is not in run.sh."
+done
+read -ra chosen <<<"${SUITES:-${together[*]} ${alone[*]}}"
+targets=()
+for name in "${chosen[@]}"; do targets+=(--test "$name"); done
+
+began=$SECONDS
+out="$ROOT/target/e2e"
+started="" ready="" was_installed="" summary=""
+mkdir -p "$out"
+if ! foreign_cluster && ! holder_pid >/dev/null; then started=yes; fi
+trap clear_away EXIT
+"$HERE/up.sh"
+"$HERE/packages.sh"
+"$HERE/build.sh" helm
+! kubectl get namespace weft-system >/dev/null 2>&1 || was_installed=yes
+prepare
+ready=yes
+say "ready after $((SECONDS - began)) s"
+failed=0
+for name in "${chosen[@]}"; do run_suite "$name" || failed=1; done
+say ""
+printf '%s' "$summary" >&2
+say "end-to-end: $((SECONDS - began)) s; logs: ${out#"$ROOT"/}"
+exit "$failed"

@@ -1,0 +1,34 @@
+//! Weft in a real Kubernetes: what its cluster tests are written with.
+//!
+//! A test is a function that calls [`run`] with a name and an async closure:
+//!
+//! ```no_run
+//! weft_e2e::run("greeting", async |cluster| {
+//!     let shop = cluster.namespace("shop").await?; // labelled for injection
+//!     shop.server(&weft_e2e::Server::new("reviews", "v1")).await?;
+//!     let client = shop.client().await?;
+//!     let answer = client.curl(&["http://reviews/"]).await?.success()?;
+//!     anyhow::ensure!(answer.contains("reviews"), "{answer}");
+//!     Ok(())
+//! });
+//! ```
+//!
+//! Namespaces get unique names and go when the test ends, whichever way; a test that fails shows
+//! first what its pods and their events say. The cluster is the one that KUBECONFIG names.
+
+mod cluster;
+mod manifest;
+mod namespace;
+mod pod;
+mod report;
+mod run;
+mod template;
+mod wait;
+
+pub use cluster::Cluster;
+pub use manifest::{documents, resource_of};
+pub use namespace::{INJECT, Namespace};
+pub use pod::{Output, Pod};
+pub use run::run;
+pub use template::{Client, Server, test_image};
+pub use wait::{PATIENCE, eventually};
