@@ -20,6 +20,7 @@ mod cluster;
 mod manifest;
 mod namespace;
 mod pod;
+pub mod rate;
 mod report;
 mod run;
 mod template;

@@ -1,6 +1,7 @@
 //! A namespace of a test, and what stands in it.
 
 use anyhow::{Context, Result, ensure};
+use k8s_openapi_kube::api::apps::v1::Deployment;
 use k8s_openapi_kube::api::core::v1 as core;
 use kube::Client as KubeClient;
 use kube::api::{Api, DynamicObject, ListParams, PostParams};
@@ -128,6 +129,13 @@ impl Namespace {
             Ok(())
         })
         .await
+    }
+
+    /// Restarts a Deployment's pods as `kubectl rollout restart` does, without waiting for it.
+    pub async fn restart(&self, deployment: &str) -> Result<()> {
+        let api: Api<Deployment> = self.api();
+        api.restart(deployment).await.with_context(|| format!("restart {deployment}"))?;
+        Ok(())
     }
 
     /// The pods with these labels, as `app=reviews,version=v1`.
