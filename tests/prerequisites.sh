@@ -1,5 +1,5 @@
 #!/bin/sh
-# Checks for what a make target needs: `build`, `lab` (network namespaces) and `promtool`.
+# Checks for what a make target needs: `build`, `lab` (network namespaces), `promtool`, `prometheus`.
 # Root gets what is missing from Debian's packages; others get the command to run.
 set -eu
 
@@ -55,13 +55,14 @@ check_cargo() {
     exit 1
 }
 
-# promtool out of Debian's package, without the service that installing it would start.
-fetch_promtool() {
-    command -v promtool >/dev/null 2>&1 && return
+# fetch_prometheus PROGRAM: promtool or prometheus, out of Debian's package and without the service
+# that installing it would start.
+fetch_prometheus() {
+    command -v "$1" >/dev/null 2>&1 && return
     tools="${CARGO_TARGET_DIR:-target}/tools"
-    [ -x "$tools/promtool" ] && return
-    command -v apt-get >/dev/null 2>&1 || { say "missing: promtool, of Prometheus"; exit 1; }
-    say "fetching promtool out of Debian's package prometheus"
+    [ -x "$tools/$1" ] && return
+    command -v apt-get >/dev/null 2>&1 || { say "missing: $1, of Prometheus"; exit 1; }
+    say "fetching $1 out of Debian's package prometheus"
     mkdir -p "$tools/unpacked"
     tools=$(cd "$tools" && pwd)
     [ "$(id -u)" != 0 ] || [ -n "$(apt-cache policy prometheus 2>/dev/null)" ] || apt-get update -qq
@@ -69,7 +70,7 @@ fetch_promtool() {
         say "please run:    sudo apt-get update   (then this again)"
         exit 1
     fi
-    mv "$tools/unpacked/usr/bin/promtool" "$tools/promtool"
+    mv "$tools/unpacked/usr/bin/prometheus" "$tools/unpacked/usr/bin/promtool" "$tools"
     rm -r "$tools/unpacked"
 }
 
@@ -96,9 +97,9 @@ for topic in "$@"; do
         curl_version=$(curl --version | head -n 1 | cut -d ' ' -f 2)
         at_least 7.84 "$curl_version" || { say "curl 7.84 or newer is needed"; exit 1; }
         ;;
-    promtool) fetch_promtool ;;
+    promtool | prometheus) fetch_prometheus "$topic" ;;
     *)
-        say "usage: $0 [build] [lab] [promtool]"
+        say "usage: $0 [build] [lab] [promtool] [prometheus]"
         exit 2
         ;;
     esac

@@ -19,12 +19,15 @@
 mod cluster;
 mod manifest;
 mod namespace;
+pub mod objects;
 mod pod;
+pub mod prometheus;
 pub mod rate;
 mod report;
 mod run;
 mod template;
 mod wait;
+pub mod web;
 
 pub use cluster::Cluster;
 pub use manifest::{documents, resource_of};

@@ -3,7 +3,10 @@
 //! The pod's one program is `weft-client load`. It goes on whatever happens to the API server, and
 //! what it has seen stands in the pod's log.
 
+use std::pin::pin;
+
 use anyhow::{Context, Result, ensure};
+use futures_util::{AsyncBufReadExt, Stream, StreamExt, TryStreamExt};
 use k8s_openapi_kube::api::core::v1 as core;
 use kube::api::{Api, LogParams};
 use serde_json::{Value, json};
@@ -20,6 +23,7 @@ pub struct Load {
     /// Of the pod or Deployment.
     pub name: String,
     arguments: Vec<String>,
+    first: Option<String>,
 }
 
 impl Load {
@@ -27,7 +31,7 @@ impl Load {
     pub fn new(name: &str, rate: u32, urls: &[&str]) -> Load {
         let mut arguments = vec!["--rate".to_owned(), rate.to_string()];
         arguments.extend(urls.iter().map(|url| (*url).to_owned()));
-        Load { name: name.to_owned(), arguments }
+        Load { name: name.to_owned(), arguments, first: None }
     }
 
     /// With more arguments of `weft-client load`.
@@ -37,13 +41,24 @@ impl Load {
         self
     }
 
+    /// Begins when this shell script has ended.
+    #[must_use]
+    pub fn once(mut self, script: &str) -> Load {
+        self.first = Some(script.to_owned());
+        self
+    }
+
     /// The pod.
     pub fn pod(&self) -> Value {
         let mut pod = Client::named(&self.name).object();
         let spec = &mut pod["spec"];
-        let command = ["weft-client".to_owned(), "load".to_owned()];
-        spec["containers"][0]["command"] =
-            json!(command.iter().chain(&self.arguments).collect::<Vec<_>>());
+        let mut command: Vec<String> = match &self.first {
+            Some(script) => vec!["sh".into(), "-c".into(), format!("{script}; exec \"$0\" \"$@\"")],
+            None => Vec::new(),
+        };
+        command.extend(["weft-client".to_owned(), "load".to_owned()]);
+        command.extend(self.arguments.iter().cloned());
+        spec["containers"][0]["command"] = json!(command);
         // For the requests that are under way.
         spec["terminationGracePeriodSeconds"] = json!(15);
         pod
@@ -78,6 +93,8 @@ pub struct Traffic {
 /// All that the log of a load has.
 #[derive(Clone, Debug, Default)]
 pub struct Seen {
+    /// When the first report was made, in seconds since 1970; 0 when there is none.
+    pub began: f64,
     /// The last report.
     pub report: Report,
     /// All changes of the watched header.
@@ -126,11 +143,20 @@ impl Traffic {
     /// Reads along until the load has ended. To be called before somebody deletes the pod: its log
     /// goes with it.
     pub async fn to_the_end(&self) -> Result<Seen> {
-        let parameters = LogParams { follow: true, ..LogParams::default() };
-        let text = self.api.logs(&self.pod.name, &parameters).await?;
-        let seen = Seen::parse(&text)?;
-        ensure!(seen.report.finished, "the log of {} breaks off:\n{text}", self.pod.name);
+        let mut lines = pin!(self.lines().await?);
+        let mut seen = Seen::default();
+        while let Some(line) = lines.try_next().await? {
+            seen.add(line);
+        }
+        ensure!(seen.report.finished, "the log of {} breaks off: {seen:?}", self.pod.name);
         Ok(seen)
+    }
+
+    /// The lines of its log as they come, from the first one on.
+    pub async fn lines(&self) -> Result<impl Stream<Item = Result<Line>> + use<>> {
+        let parameters = LogParams { follow: true, ..LogParams::default() };
+        let log = self.api.log_stream(&self.pod.name, &parameters).await?;
+        Ok(log.lines().map(|line| parse(&line?)))
     }
 }
 
@@ -138,12 +164,24 @@ impl Seen {
     fn parse(log: &str) -> Result<Seen> {
         let mut seen = Seen::default();
         for line in log.lines() {
-            let parsed = serde_json::from_str(line);
-            match parsed.with_context(|| format!("no line of a load: {line}"))? {
-                Line::Report(report) => seen.report = report,
-                Line::Change(change) => seen.changes.push(change),
-            }
+            seen.add(parse(line)?);
         }
         Ok(seen)
     }
+
+    fn add(&mut self, line: Line) {
+        match line {
+            Line::Report(report) => {
+                if self.began == 0.0 {
+                    self.began = report.at;
+                }
+                self.report = report;
+            }
+            Line::Change(change) => self.changes.push(change),
+        }
+    }
+}
+
+fn parse(line: &str) -> Result<Line> {
+    serde_json::from_str(line).with_context(|| format!("no line of a load: {line}"))
 }

@@ -1,0 +1,193 @@
+//! The API server is away for a minute.
+
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail, ensure};
+use weft_e2e::rate::{Load, Traffic};
+use weft_e2e::{PATIENCE, Server, eventually, run, web};
+use weft_tests::lab::metrics::{samples, sum};
+
+use crate::clock::now;
+use crate::own_cluster;
+use crate::route::marked_route;
+
+const MINUTE: Duration = Duration::from_secs(60);
+/// From the API server's return until everything is up to date, on a busy machine. The longest pause
+/// of a watch is 8 s.
+const CATCHING_UP: Duration = Duration::from_secs(20);
+
+const COMPONENT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../cluster/node/component.sh");
+const ENTER: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../cluster/enter");
+
+#[test]
+fn the_api_server_is_away_for_a_minute() {
+    run("outage", async |cluster| {
+        if !own_cluster() {
+            println!(
+                "outage: skipped, as the API server of KUBECONFIG's cluster is not ours to stop"
+            );
+            return Ok(());
+        }
+        let shop = cluster.namespace("shop").await?;
+        let grpc = Server::new("ratings", "v1").speaking("grpc");
+        shop.servers(&[Server::new("reviews", "v1").replicas(2), grpc, Server::new("late", "v1")])
+            .await?;
+        shop.apply(&marked_route("reviews", 1)).await?;
+
+        shop.create(late().pod()).await?;
+        let known = [
+            // Kept connections and new ones, to a Service with a route.
+            shop.load(&reviews("http1").with(&["--reuse", "100"])).await?,
+            shop.load(&reviews("http2").with(&["--protocol", "http2"])).await?,
+            // Without a route.
+            shop.load(&Load::new("grpc", 200, &["http://ratings"]).with(&["--protocol", "grpc"]))
+                .await?,
+        ];
+        let late = shop.traffic_of("late");
+        late.pod.ready().await?;
+        for one in &known[..2] {
+            saw_edit(one, 1).await?;
+        }
+        let mut sidecars = Vec::new();
+        for pod in known.iter().chain([&late]).map(|traffic| &traffic.pod) {
+            sidecars.push((pod.name.clone(), pod.addresses().await?.swap_remove(0)));
+        }
+
+        let (outage, began) = (ApiServer::stop()?, Instant::now());
+        let stopped = now();
+        while began.elapsed() < MINUTE {
+            for (name, address) in &sidecars {
+                let (status, text) = web::get(&format!("http://{address}:15020/readyz")).await?;
+                ensure!(status == 200, "readiness of {name} has flipped: {status} {text}");
+            }
+            tokio::time::sleep(Duration::from_secs(1)).await;
+        }
+        for (name, address) in &sidecars {
+            let view = View::of(address).await?;
+            println!("outage: after {:.0?}, {name} has {view:?}", began.elapsed());
+            ensure!(view.connected == 0.0, "{name} does not notice that the API server is away");
+            // The last bookmark may have come just before.
+            ensure!(view.age > MINUTE.as_secs_f64() - 5.0, "{name} is only {} s old", view.age);
+        }
+        drop(outage);
+        let started = Instant::now();
+
+        // As soon as the API server answers somebody edits the route.
+        eventually(PATIENCE, "the API server to be back", async || {
+            shop.apply(&marked_route("reviews", 2)).await
+        })
+        .await?;
+        println!("outage: the API server takes an edit after {:.1?}", started.elapsed());
+        let edited = now();
+        for one in &known[..2] {
+            let at = saw_edit(one, 2).await?;
+            println!(
+                "outage: the edit is in effect in {} after {:.2} s",
+                one.pod.name,
+                at - edited
+            );
+            ensure!(at - edited < CATCHING_UP.as_secs_f64(), "{} s", at - edited);
+        }
+        for (name, address) in &sidecars {
+            eventually(CATCHING_UP, &format!("{name} to be up to date"), async || {
+                let view = View::of(address).await?;
+                ensure!(view.connected == 1.0 && view.age < 30.0, "{view:?}");
+                Ok(())
+            })
+            .await?;
+        }
+        println!("outage: all up to date {:.1} s after the edit", now() - edited);
+        // What was unknown then is a Service like any other now.
+        let (_, address) = &sidecars[known.len()];
+        eventually(CATCHING_UP, "the late Service to be known", async || {
+            let metrics = samples(&web::get(&format!("http://{address}:15020/metrics")).await?.1);
+            let requests = sum(&metrics, "weft_route_requests_total", &[("parent_name", "late")]);
+            ensure!(requests > 0.0, "it is not");
+            Ok(())
+        })
+        .await?;
+
+        ensure!(late.seen().await?.began > stopped, "the late pod has been too early");
+        for one in known.iter().chain([&late]) {
+            let report = one.goes_on(100).await?;
+            println!(
+                "outage: {}: {} requests, {} failed, longest {:.0} ms",
+                one.pod.name, report.done, report.failed, report.latency.max
+            );
+            ensure!(report.failed == 0, "{}: {:#?}", one.pod.name, report.failures);
+        }
+        Ok(())
+    });
+}
+
+fn reviews(name: &str) -> Load {
+    Load::new(name, 200, &["http://reviews"]).with(&["--watch-header", "x-edit"])
+}
+
+/// Sends nothing before the API server is away, when its sidecar cannot find out anything any more.
+fn late() -> Load {
+    let answers = "curl --silent --insecure --max-time 2 --output /dev/null";
+    let script =
+        format!("while {answers} https://$KUBERNETES_SERVICE_HOST/livez; do sleep 0.2; done");
+    Load::new("late", 50, &["http://late"]).with(&["--reuse", "10"]).once(&script)
+}
+
+/// When an edit was first in effect, in seconds since 1970.
+async fn saw_edit(traffic: &Traffic, edit: u32) -> Result<f64> {
+    let value = edit.to_string();
+    eventually(PATIENCE, &format!("edit {edit} in {}", traffic.pod.name), async || {
+        let changes = traffic.seen().await?.changes;
+        let first = changes.iter().find(|change| change.value == value);
+        first.map(|change| change.at).with_context(|| format!("{changes:?}"))
+    })
+    .await
+}
+
+/// What a sidecar says about its source.
+#[derive(Debug)]
+struct View {
+    connected: f64,
+    /// Seconds since what it knows was last known to be current.
+    age: f64,
+}
+
+impl View {
+    async fn of(address: &str) -> Result<View> {
+        let (status, text) = web::get(&format!("http://{address}:15020/metrics")).await?;
+        ensure!(status == 200, "{status} {text}");
+        let metrics = samples(&text);
+        let value = |name: &str| sum(&metrics, name, &[]);
+        let synced = value("weft_source_last_sync_timestamp_seconds");
+        Ok(View { connected: value("weft_source_connected"), age: now() - synced })
+    }
+}
+
+/// Away until this is dropped.
+struct ApiServer;
+
+impl ApiServer {
+    fn stop() -> Result<ApiServer> {
+        let stopped = ApiServer;
+        component("stop")?;
+        Ok(stopped)
+    }
+}
+
+impl Drop for ApiServer {
+    fn drop(&mut self) {
+        if let Err(error) = component("start") {
+            eprintln!("the API server is not back: {error:#}");
+        }
+    }
+}
+
+fn component(action: &str) -> Result<()> {
+    let mut command = Command::new(ENTER);
+    command.args(["--node", COMPONENT, action, "apiserver"]).stdin(Stdio::null());
+    let output = command.output().context(ENTER)?;
+    if !output.status.success() {
+        bail!("{action}: {}", String::from_utf8_lossy(&output.stderr));
+    }
+    Ok(())
+}
