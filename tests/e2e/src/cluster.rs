@@ -55,7 +55,8 @@ impl Cluster {
         let mut all: serde_json::Map<String, Value> =
             labels.iter().map(|(name, value)| ((*name).to_owned(), json!(value))).collect();
         all.insert(TEST_LABEL.to_owned(), json!(self.test));
-        let object = serde_json::from_value(json!({ "metadata": { "name": name, "labels": all } }))?;
+        let object =
+            serde_json::from_value(json!({ "metadata": { "name": name, "labels": all } }))?;
         let api: Api<core::Namespace> = Api::all(self.client.clone());
         api.create(&PostParams::default(), &object).await.context("the test's namespace")?;
         lock(&self.namespaces).push(name.to_owned());
@@ -69,13 +70,18 @@ impl Cluster {
     }
 
     /// Applies cluster-scoped objects, which go at the end of the test.
-    pub async fn apply(&self, yaml: &str) -> Result<Vec<DynamicObject>> {
+    pub async fn apply_cluster_scoped(&self, yaml: &str) -> Result<Vec<DynamicObject>> {
         let mut applied = Vec::new();
         for object in manifest::documents(yaml)? {
             lock(&self.objects).push(object.clone());
             applied.push(manifest::apply(&self.client, None, object).await?);
         }
         Ok(applied)
+    }
+
+    /// Applies an object that names its namespace.
+    pub async fn apply_value(&self, object: Value) -> Result<DynamicObject> {
+        manifest::apply(&self.client, None, object).await
     }
 
     /// An object anywhere, as the API server has it now; `namespace` is empty for cluster-scoped ones.

@@ -89,11 +89,7 @@ pub(crate) async fn apply(
 }
 
 /// Deletes an object, if it is there.
-pub(crate) async fn delete(
-    client: &Client,
-    namespace: Option<&str>,
-    object: &Value,
-) -> Result<()> {
+pub(crate) async fn delete(client: &Client, namespace: Option<&str>, object: &Value) -> Result<()> {
     let Some(name) = object["metadata"]["name"].as_str() else { bail!("an object without a name") };
     match api_of(client, namespace, object)?.delete(name, &DeleteParams::background()).await {
         Ok(_) => Ok(()),

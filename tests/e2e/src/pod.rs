@@ -6,6 +6,7 @@ use anyhow::{Context, Result, bail, ensure};
 use k8s_openapi_kube::api::core::v1 as core;
 use kube::api::{Api, AttachParams, DeleteParams, LogParams};
 use tokio::io::AsyncReadExt;
+use weft_tests::lab::Output;
 
 use crate::report;
 use crate::wait::{PATIENCE, eventually};
@@ -20,27 +21,6 @@ pub struct Pod {
     pub name: String,
     api: Api<core::Pod>,
     container: Option<String>,
-}
-
-/// What a command in a pod has left.
-#[derive(Clone, Debug)]
-pub struct Output {
-    /// Its standard output.
-    pub stdout: String,
-    /// Its standard error.
-    pub stderr: String,
-    /// Its exit status.
-    pub code: i32,
-}
-
-impl Output {
-    /// Standard output when the command has succeeded.
-    pub fn success(self) -> Result<String> {
-        if self.code != 0 {
-            bail!("exit status {}: {}{}", self.code, self.stdout, self.stderr.trim());
-        }
-        Ok(self.stdout)
-    }
 }
 
 impl Pod {
@@ -79,7 +59,8 @@ impl Pod {
         let what = format!("pod {} to be ready", self.name);
         eventually(PATIENCE, &what, async || {
             let pod = self.object().await?;
-            let conditions = pod.status.iter().flat_map(|status| status.conditions.iter().flatten());
+            let conditions =
+                pod.status.iter().flat_map(|status| status.conditions.iter().flatten());
             let mut ready = conditions.filter(|one| one.type_ == "Ready" && one.status == "True");
             ensure!(ready.next().is_some(), "{}", report::pod(&pod));
             Ok(())
@@ -195,7 +176,8 @@ impl Pod {
         process.join().await?;
         let status = status.context("the connection broke before the command ended")?;
         // "command terminated with exit code 7": the number is among the causes.
-        let causes = status.details.into_iter().flat_map(|details| details.causes.unwrap_or_default());
+        let causes =
+            status.details.into_iter().flat_map(|details| details.causes.unwrap_or_default());
         let mut codes = causes.filter(|cause| cause.reason.as_deref() == Some("ExitCode"));
         let code = match status.status.as_deref() {
             Some("Success") => 0,

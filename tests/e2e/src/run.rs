@@ -20,7 +20,8 @@ const KEEP: &str = "WEFT_E2E_KEEP";
 #[allow(clippy::panic, reason = "how a test fails")]
 pub fn run(name: &str, body: impl AsyncFnOnce(&Cluster) -> Result<()>) {
     // More than one thread: what is not async (the scenarios) blocks one of them.
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
+    let runtime =
+        tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
     let runtime = runtime.unwrap_or_else(|error| panic!("no runtime: {error}"));
     let began = Instant::now();
     runtime.block_on(async {

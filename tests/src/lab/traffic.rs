@@ -47,8 +47,9 @@ impl Request {
         format!("curl {}{}", headers.collect::<String>(), self.url)
     }
 
-    /// One curl process for all: its own globbing makes the URLs.
-    fn arguments(&self, count: u32) -> Vec<String> {
+    /// What curl is told, one process for all: its own globbing makes the URLs. It prints a line for
+    /// each answer, to be read by [`Seen::lines`].
+    pub fn arguments(&self, count: u32) -> Vec<String> {
         let format = "%{http_code} %header{x-version} %header{x-pod}\\n";
         let mut words: Vec<String> =
             ["-s", "-o", "/dev/null", "--max-time", "20", "-w", format].map(str::to_owned).into();
@@ -77,6 +78,18 @@ pub struct Seen {
 }
 
 impl Seen {
+    /// What curl has printed, a line for each answer.
+    pub fn lines(text: &str) -> Vec<Seen> {
+        text.lines().map(Seen::line).collect()
+    }
+
+    fn line(line: &str) -> Seen {
+        let mut words = line.split(' ');
+        let status = words.next().and_then(|word| word.parse().ok()).unwrap_or(0);
+        let mut word = || words.next().unwrap_or("").to_owned();
+        Seen { status, version: word(), pod: word() }
+    }
+
     /// `v2`, or the status when no backend answered with success.
     pub fn label(&self) -> String {
         match self.status {
@@ -102,7 +115,7 @@ impl Client {
         let mut command = self.command("curl");
         command.args(request.arguments(count));
         // curl's status tells of its last request only; every answer is in the output.
-        Ok(parse(&Output::of(command)?.stdout))
+        Ok(Seen::lines(&Output::of(command)?.stdout))
     }
 
     /// Sends a request again and again until the traffic is stopped.
@@ -140,16 +153,6 @@ impl Traffic {
         let text = read_lossy(&self.output);
         // The last line may be cut in the middle.
         let whole = text.rfind('\n').map_or("", |end| &text[..end]);
-        Ok(parse(whole))
+        Ok(Seen::lines(whole))
     }
-}
-
-fn parse(text: &str) -> Vec<Seen> {
-    let line = |line: &str| {
-        let mut words = line.split(' ');
-        let status = words.next().and_then(|word| word.parse().ok()).unwrap_or(0);
-        let mut word = || words.next().unwrap_or("").to_owned();
-        Seen { status, version: word(), pod: word() }
-    };
-    text.lines().map(line).collect()
 }

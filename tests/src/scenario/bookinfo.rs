@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use anyhow::Result;
 
-use super::{Scenario, Stage};
+use super::{Scenario, Stage, WELL};
 use crate::lab::{Request, Seen, Workload};
 
 const REVIEWS: &str = "http://reviews:9080/";
@@ -72,6 +72,7 @@ fn play_header_canary(stage: &mut Stage<'_>) -> Result<()> {
     stage.expect("default", &user("jason"), 200, &[("v2", 1.0)])?;
     stage.expect("default", &anybody(), 200, &[("v3", 1.0)])?;
     stage.expect("default", &user("Jason"), 50, &[("v3", 1.0)])?;
+    stage.expect_status("default", "reviews-jason-native", WELL)?;
     stage.say("It is the owner's route, so it holds for clients of every namespace.");
     let long = Request::get("http://reviews.default:9080/").header("end-user: jason");
     stage.expect("bookinfo-visitor", &long, 100, &[("v2", 1.0)])?;
@@ -85,6 +86,9 @@ fn play_merged_routes(stage: &mut Stage<'_>) -> Result<()> {
     stage.expect("default", &user("jason2"), 200, &[("v1", 1.0)])?;
     stage.expect("default", &user("jason"), 200, &[("v2", 1.0)])?;
     stage.expect("default", &anybody(), 200, &[("v3", 1.0)])?;
+    for route in ["reviews-jason-native", "reviews-jason-native2"] {
+        stage.expect_status("default", route, WELL)?;
+    }
 
     stage.say("Requests run without a pause while the second route goes and comes back …");
     let client = stage.client("default")?;

@@ -2,8 +2,11 @@
 
 use anyhow::Result;
 
-use super::{Scenario, Stage};
+use super::{Scenario, Stage, WELL};
 use crate::lab::{Request, Workload};
+
+/// The route works, but for a backend that nobody lent.
+const FORBIDDEN: &str = "Accepted=True Accepted, ResolvedRefs=False RefNotPermitted";
 
 pub(super) fn scenario() -> Scenario {
     Scenario {
@@ -28,15 +31,19 @@ fn play(stage: &mut Stage<'_>) -> Result<()> {
     let request = Request::get("http://echo:1027/fruits/fresh");
     stage.apply("4-reference-grants/route.yaml")?;
     stage.expect("infra", &request, 100, &[("500", 1.0)])?;
-    stage.expect_refusal("infra", "infra/echo-route", "ReferenceGrant")?;
+    stage.expect_refusal("infra", "echo-route", "ReferenceGrant")?;
+    stage.expect_status("infra", "echo-route", FORBIDDEN)?;
 
     stage.apply("4-reference-grants/grant-bananas.yaml")?;
     stage.expect("infra", &request, 200, &[("bananas", 0.3), ("500", 0.7)])?;
+    stage.expect_status("infra", "echo-route", FORBIDDEN)?;
     stage.apply("4-reference-grants/grant-apples.yaml")?;
     stage.expect("infra", &request, 200, &[("bananas", 0.3), ("apples", 0.7)])?;
+    stage.expect_status("infra", "echo-route", WELL)?;
     stage.say("A grant that goes takes effect at once, without a restart.");
     stage.delete("ReferenceGrant", "bananas", "grant-bananas")?;
     stage.expect("infra", &request, 200, &[("500", 0.3), ("apples", 0.7)])?;
+    stage.expect_status("infra", "echo-route", FORBIDDEN)?;
     stage.apply("4-reference-grants/grant-bananas.yaml")?;
     stage.say("Another path has no rule.");
     stage.expect("infra", &Request::get("http://echo:1027/fruitsalad"), 20, &[("404", 1.0)])

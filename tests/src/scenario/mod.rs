@@ -1,20 +1,24 @@
 //! The six walk-throughs: manifests (in `scenarios/`) and the checks that go with them.
 //!
-//! A scenario runs on a [`Stage`] and tells an [`Audience`] what it does. The demo's audience
-//! prints, the tests' collects; both see the same requests.
+//! A scenario runs on a [`Stage`], which stands in a [`World`]: the lab, or a real cluster. It tells
+//! an [`Audience`] what it does. The demo's audience prints, the tests' collects; all see the same
+//! requests.
 
 mod bookinfo;
 mod grants;
 mod prefix;
 mod producer;
 mod splits;
+mod world;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 
-use crate::lab::{Backend, Client, Lab, Request, Seen, Traffic, Workload, counts};
+use crate::lab::{Request, Seen, Workload, counts};
+pub use world::{LabWorld, Sender, Traffic, World};
 
 /// One walk-through.
 pub struct Scenario {
@@ -104,24 +108,29 @@ impl<F: FnMut(Event)> Audience for F {
     }
 }
 
-/// A lab with an audience, and what the scenarios have put there.
+/// A world with an audience, and what the scenarios have put there.
 pub struct Stage<'a> {
-    /// The cluster.
-    pub lab: &'a Lab,
+    world: &'a dyn World,
     audience: &'a mut dyn Audience,
-    backends: Vec<Backend>,
-    clients: BTreeMap<String, Arc<Client>>,
+    backends: usize,
+    clients: BTreeMap<String, Arc<dyn Sender>>,
     set: BTreeSet<String>,
     failures: Vec<String>,
     failed_in: BTreeSet<String>,
 }
 
+/// Between two looks at something that takes its time.
+const PAUSE: Duration = Duration::from_millis(100);
+
+/// The conditions of a route with which all is well, as [`World::status`] tells them.
+const WELL: &str = "Accepted=True Accepted, ResolvedRefs=True ResolvedRefs";
+
 impl<'a> Stage<'a> {
     /// An empty stage.
-    pub fn new(lab: &'a Lab, audience: &'a mut dyn Audience) -> Stage<'a> {
-        let (backends, clients) = (Vec::new(), BTreeMap::new());
+    pub fn new(world: &'a dyn World, audience: &'a mut dyn Audience) -> Stage<'a> {
         let (set, failures, failed_in) = (BTreeSet::new(), Vec::new(), BTreeSet::new());
-        Stage { lab, audience, backends, clients, set, failures, failed_in }
+        let clients = BTreeMap::new();
+        Stage { world, audience, backends: 0, clients, set, failures, failed_in }
     }
 
     /// The checks that did not pass.
@@ -136,18 +145,19 @@ impl<'a> Stage<'a> {
 
     /// How many backend pods and client pods there are.
     pub fn pods(&self) -> (usize, usize) {
-        (self.backends.len(), self.clients.len())
+        (self.backends, self.clients.len())
     }
 
     /// The client pod of a namespace.
-    pub fn client(&self, namespace: &str) -> Result<Arc<Client>> {
+    pub fn client(&self, namespace: &str) -> Result<Arc<dyn Sender>> {
         self.clients.get(namespace).cloned().with_context(|| format!("no client in {namespace}"))
     }
 
     /// Starts workloads, once.
     fn workloads(&mut self, name: &str, workloads: &[Workload]) -> Result<()> {
         if self.set.insert(name.to_owned()) {
-            self.backends.extend(self.lab.backends(workloads)?);
+            self.world.start(workloads)?;
+            self.backends += workloads.len();
         }
         Ok(())
     }
@@ -156,7 +166,7 @@ impl<'a> Stage<'a> {
     fn clients(&mut self, namespaces: &[&str]) -> Result<()> {
         for namespace in namespaces {
             if !self.clients.contains_key(*namespace) {
-                self.clients.insert((*namespace).to_owned(), self.lab.client(namespace)?);
+                self.clients.insert((*namespace).to_owned(), self.world.client(namespace)?);
             }
         }
         Ok(())
@@ -165,7 +175,7 @@ impl<'a> Stage<'a> {
     /// Writes a scenario's Services, quietly and once: they are the scenery.
     fn scenery(&mut self, file: &str) -> Result<()> {
         if self.set.insert(file.to_owned()) {
-            self.lab.apply(&manifest(file)?)?;
+            self.world.set(&manifest(file)?)?;
         }
         Ok(())
     }
@@ -175,20 +185,18 @@ impl<'a> Stage<'a> {
         if self.set.contains(file) { Ok(()) } else { self.apply(file) }
     }
 
-    /// Writes a scenario's objects and waits until every proxy serves by them.
+    /// Writes a scenario's objects.
     fn apply(&mut self, file: &str) -> Result<()> {
         self.set.insert(file.to_owned());
-        let yaml = manifest(file)?;
-        let applied = self.lab.settled(|lab| lab.apply(&yaml))?;
-        for object in applied {
+        for object in self.world.apply(&manifest(file)?)? {
             self.audience.tell(Event::Applied(object));
         }
         Ok(())
     }
 
-    /// Removes an object and waits until every proxy serves without it.
+    /// Removes an object.
     fn delete(&mut self, kind: &str, namespace: &str, name: &str) -> Result<()> {
-        self.lab.settled(|lab| lab.delete(kind, namespace, name))?;
+        self.world.delete(kind, namespace, name)?;
         self.audience.tell(Event::Deleted(format!("{kind} {namespace}/{name}")));
         Ok(())
     }
@@ -205,9 +213,17 @@ impl<'a> Stage<'a> {
         count: u32,
         expected: &[(&str, f64)],
     ) -> Result<()> {
-        let seen = self.client(from)?.send(request, count)?;
-        self.count(from, request, &seen, expected, Some(count));
-        Ok(())
+        let client = self.client(from)?;
+        let start = Instant::now();
+        loop {
+            let counted = counted(from, request, &client.send(request, count)?, expected);
+            let passed = counted.passed && counted.total() == count;
+            if passed || start.elapsed() >= self.world.patience() {
+                self.tell(Counted { passed, ..counted });
+                return Ok(());
+            }
+            std::thread::sleep(PAUSE);
+        }
     }
 
     /// Compares the answers of continuous requests, however many there were.
@@ -215,39 +231,38 @@ impl<'a> Stage<'a> {
         &mut self,
         from: &str,
         request: &Request,
-        traffic: Traffic,
+        traffic: Box<dyn Traffic>,
         expected: &[(&str, f64)],
     ) -> Result<()> {
         let seen = traffic.stop()?;
-        self.count(from, request, &seen, expected, None);
+        self.tell(counted(from, request, &seen, expected));
         Ok(())
     }
 
-    fn count(
-        &mut self,
-        from: &str,
-        request: &Request,
-        seen: &[Seen],
-        expected: &[(&str, f64)],
-        count: Option<u32>,
-    ) {
-        let came = counts(seen);
-        let complete = count.is_none_or(|count| count as usize == seen.len()) && !seen.is_empty();
-        let counted = Counted {
-            sent: request.words(),
-            from: from.to_owned(),
-            expected: expected.iter().map(|(label, share)| ((*label).to_owned(), *share)).collect(),
-            passed: complete && shares_agree(&came, expected),
-            came,
-        };
+    fn tell(&mut self, counted: Counted) {
         if !counted.passed {
-            self.failed_in.insert(from.to_owned());
+            self.failed_in.insert(counted.from.clone());
             self.failures.push(format!(
                 "from {}: {}: expected {:?}, came {:?}",
                 counted.from, counted.sent, counted.expected, counted.came
             ));
         }
         self.audience.tell(Event::Counted(counted));
+    }
+
+    /// Checks the conditions of an HTTPRoute, where somebody writes them.
+    fn expect_status(&mut self, namespace: &str, name: &str, expected: &str) -> Result<()> {
+        let start = Instant::now();
+        loop {
+            let Some(status) = self.world.status("HTTPRoute", namespace, name)? else {
+                return Ok(());
+            };
+            if status == expected || start.elapsed() >= self.world.patience() {
+                self.compare(namespace, &format!("status of {name}"), expected, &status);
+                return Ok(());
+            }
+            std::thread::sleep(PAUSE);
+        }
     }
 
     /// Compares two values; both sides are shown.
@@ -265,26 +280,44 @@ impl<'a> Stage<'a> {
         self.audience.tell(Event::Compared(Compared { what, expected, came, passed }));
     }
 
-    /// Checks that the sidecar of a namespace's client says why a route's backend is refused.
-    fn expect_refusal(&mut self, from: &str, route: &str, word: &str) -> Result<()> {
-        let client = self.client(from)?;
-        let config: serde_json::Value = serde_json::from_str(&client.admin("/config")?)?;
-        let list = |value: &serde_json::Value| value.as_array().cloned().unwrap_or_default();
-        let rules = list(&config["destinations"]).into_iter().flat_map(|one| list(&one["rules"]));
-        let backends = rules
-            .filter(|rule| rule["route"].as_str().is_some_and(|name| name.ends_with(route)))
-            .flat_map(|rule| list(&rule["backends"]));
-        let mut reasons = backends.filter_map(|one| one["why"].as_str().map(str::to_owned));
-        let reason = reasons.next().unwrap_or_else(|| "nothing".to_owned());
-        let passed = reason.contains(word);
-        self.compared(
-            from,
-            "the sidecar's :15000/config says",
-            &format!("… {word} …"),
-            &reason,
-            passed,
-        );
-        Ok(())
+    /// Checks that the sidecar of the client in the route's namespace says why one of its backends
+    /// is refused.
+    fn expect_refusal(&mut self, namespace: &str, route: &str, word: &str) -> Result<()> {
+        let client = self.client(namespace)?;
+        let route = format!("{}/{route}", self.world.namespace(namespace)?);
+        let start = Instant::now();
+        loop {
+            let config: serde_json::Value = serde_json::from_str(&client.admin("/config")?)?;
+            let reason = refusal(&config, &route).unwrap_or_else(|| "nothing".to_owned());
+            let passed = reason.contains(word);
+            if passed || start.elapsed() >= self.world.patience() {
+                let (what, expected) = ("the sidecar's :15000/config says", format!("… {word} …"));
+                self.compared(namespace, what, &expected, &reason, passed);
+                return Ok(());
+            }
+            std::thread::sleep(PAUSE);
+        }
+    }
+}
+
+/// Why a backend of this route is refused, by what a sidecar tells of itself.
+fn refusal(config: &serde_json::Value, route: &str) -> Option<String> {
+    let list = |value: &serde_json::Value| value.as_array().cloned().unwrap_or_default();
+    let rules = list(&config["destinations"]).into_iter().flat_map(|one| list(&one["rules"]));
+    let backends = rules
+        .filter(|rule| rule["route"].as_str().is_some_and(|name| name.ends_with(route)))
+        .flat_map(|rule| list(&rule["backends"]));
+    backends.filter_map(|one| one["why"].as_str().map(str::to_owned)).next()
+}
+
+fn counted(from: &str, request: &Request, seen: &[Seen], expected: &[(&str, f64)]) -> Counted {
+    let came = counts(seen);
+    Counted {
+        sent: request.words(),
+        from: from.to_owned(),
+        expected: expected.iter().map(|(label, share)| ((*label).to_owned(), *share)).collect(),
+        passed: !seen.is_empty() && shares_agree(&came, expected),
+        came,
     }
 }
 

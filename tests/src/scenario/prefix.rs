@@ -2,7 +2,7 @@
 
 use anyhow::{Context, Result};
 
-use super::{Scenario, Stage};
+use super::{Scenario, Stage, WELL};
 use crate::answer::Answer;
 use crate::lab::{Request, Workload};
 
@@ -28,6 +28,7 @@ fn play(stage: &mut Stage<'_>) -> Result<()> {
     stage.apply("5-prefix-and-header/route.yaml")?;
     let request = Request::get("http://go-httpbin/get");
     stage.expect("shop", &request, 500, &[("old", 0.8), ("new", 0.2)])?;
+    stage.expect_status("shop", "demo-app", WELL)?;
 
     stage.say("What the backend saw of one request with headers of its own:");
     let sent = [

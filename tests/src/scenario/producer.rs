@@ -2,11 +2,13 @@
 
 use anyhow::Result;
 
-use super::{Scenario, Stage};
+use super::{Scenario, Stage, WELL};
 use crate::lab::{Request, Workload};
 
 const LONG_NAMESPACE: &str = "a-namespace-whose-name-is-as-long-as-the-api-permits-xxxxxxxxxx";
 const LONG_SERVICE: &str = "a-service-whose-name-is-as-long-as-the-api-permits-xxxxxxxxxxxx";
+
+const LONG_ROUTE: &str = "a-route-whose-name-is-long-xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx";
 
 pub(super) fn scenario() -> Scenario {
     Scenario {
@@ -42,10 +44,12 @@ fn play(stage: &mut Stage<'_>) -> Result<()> {
     stage.apply("6-producer-and-consumer/producer.yaml")?;
     stage.expect("kuma-demo", &request, 300, &producer)?;
     stage.expect("frontend", &request, 300, &producer)?;
+    stage.expect_status("kuma-demo", "canary-demo-app", WELL)?;
 
     stage.say("A route of the namespace frontend on the same Service.");
     stage.apply("6-producer-and-consumer/consumer.yaml")?;
     stage.expect("frontend", &request, 200, &[("v2", 1.0)])?;
+    stage.expect_status("frontend", "frontend-wants-v2", WELL)?;
     stage.expect("kuma-demo", &request, 300, &producer)?;
     stage.delete("HTTPRoute", "frontend", "frontend-wants-v2")?;
     stage.expect("frontend", &request, 300, &producer)?;
@@ -53,12 +57,15 @@ fn play(stage: &mut Stage<'_>) -> Result<()> {
     stage.say("A backend that does not exist costs its own share.");
     stage.apply("6-producer-and-consumer/missing-backend.yaml")?;
     stage.expect("kuma-demo", &request, 200, &[("v1", 0.75), ("500", 0.25)])?;
-    stage.expect_refusal("kuma-demo", "kuma-demo/canary-demo-app", "demo-app-v3")?;
+    stage.expect_refusal("kuma-demo", "canary-demo-app", "demo-app-v3")?;
+    let not_found = "Accepted=True Accepted, ResolvedRefs=False BackendNotFound";
+    stage.expect_status("kuma-demo", "canary-demo-app", not_found)?;
     stage.apply("6-producer-and-consumer/producer.yaml")?;
 
     stage.say("Names of 63 characters.");
     stage.apply("6-producer-and-consumer/long-names.yaml")?;
     let long = Request::get(&format!("http://{LONG_SERVICE}.{LONG_NAMESPACE}.svc:5000/"));
     stage.expect(LONG_NAMESPACE, &long, 100, &[("v2", 1.0)])?;
-    stage.expect("frontend", &long, 100, &[("v2", 1.0)])
+    stage.expect("frontend", &long, 100, &[("v2", 1.0)])?;
+    stage.expect_status(LONG_NAMESPACE, LONG_ROUTE, WELL)
 }

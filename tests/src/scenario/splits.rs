@@ -2,7 +2,7 @@
 
 use anyhow::Result;
 
-use super::{Scenario, Stage};
+use super::{Scenario, Stage, WELL};
 use crate::lab::{Request, Workload};
 
 pub(super) fn scenario() -> Scenario {
@@ -31,5 +31,6 @@ fn play(stage: &mut Stage<'_>) -> Result<()> {
     stage.expect("splits", &request, 200, &[("echo", 2.0 / 3.0), ("echo2", 1.0 / 3.0)])?;
     stage.apply("3-weighted-splits/zero.yaml")?;
     stage.expect("splits", &request, 200, &[("echo", 1.0), ("echo2", 0.0)])?;
+    stage.expect_status("splits", "echo-split", WELL)?;
     stage.apply("3-weighted-splits/weighted.yaml")
 }

@@ -1,7 +1,7 @@
 //! The six scenarios of the demo, each alone in a lab of its own.
 
 use weft_tests::lab::Lab;
-use weft_tests::scenario::{Event, Stage, all};
+use weft_tests::scenario::{Event, LabWorld, Stage, all};
 
 /// Plays one scenario; every check that fails is named.
 fn play(number: usize) {
@@ -11,7 +11,8 @@ fn play(number: usize) {
         checks += usize::from(matches!(event, Event::Counted(_) | Event::Compared(_)));
         println!("{event:?}");
     };
-    let mut stage = Stage::new(&lab, &mut audience);
+    let world = LabWorld::new(&lab);
+    let mut stage = Stage::new(&world, &mut audience);
     let scenario = all().into_iter().find(|one| one.number == number).expect("a scenario");
     (scenario.set)(&mut stage).expect("the stage");
     (scenario.play)(&mut stage).expect("the play");

@@ -13,7 +13,7 @@ use std::time::Instant;
 use anyhow::Result;
 use clap::Parser;
 use weft_tests::lab::{Lab, tail};
-use weft_tests::scenario::{self, Event, Scenario, Stage};
+use weft_tests::scenario::{self, Event, LabWorld, Scenario, Stage};
 
 use crate::paint::Painter;
 
@@ -58,7 +58,8 @@ fn run(options: &Options, painter: &Painter) -> Result<bool> {
         checks += usize::from(matches!(event, Event::Counted(_) | Event::Compared(_)));
         painter.event(&event, options.shell);
     };
-    let mut stage = Stage::new(&lab, &mut audience);
+    let world = LabWorld::new(&lab);
+    let mut stage = Stage::new(&world, &mut audience);
     for scenario in &scenarios {
         (scenario.set)(&mut stage)?;
     }
@@ -69,7 +70,7 @@ fn run(options: &Options, painter: &Painter) -> Result<bool> {
         painter.headline(scenario);
         let played = (scenario.play)(&mut stage);
         if played.is_err() || !stage.failures().is_empty() {
-            report_failure(painter, &stage, played);
+            report_failure(painter, &lab, &stage, played);
             return Ok(false);
         }
     }
@@ -87,14 +88,14 @@ fn run(options: &Options, painter: &Painter) -> Result<bool> {
 }
 
 /// Which checks failed, what the error was, and the ends of those proxies' logs.
-fn report_failure(painter: &Painter, stage: &Stage<'_>, played: Result<()>) {
+fn report_failure(painter: &Painter, lab: &Lab, stage: &Stage<'_>, played: Result<()>) {
     eprintln!();
     let mut failures = stage.failures().to_vec();
     failures.extend(played.err().map(|error| format!("{error:#}")));
     for failure in &failures {
         eprintln!("{} {failure}", painter.bad("✗"));
     }
-    let clients = stage.lab.clients();
+    let clients = lab.clients();
     for client in clients.iter().filter(|one| stage.failed_in().contains(&one.namespace)) {
         eprintln!("\n{} {}", painter.dim("last lines of weft-proxy in"), client.namespace);
         eprintln!("{}", tail(&client.proxy_log(), 15));
