@@ -14,7 +14,7 @@ set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/../cluster/lib.sh"
 
 # Suites whose tests run side by side.
-together=(smoke traffic)
+together=(smoke scenarios status admission pods traffic)
 # Suites that disturb the whole cluster: one test at a time, after the others.
 alone=(traffic-alone)
 # Tests mostly wait for pods; more at a time would make them wait for each other.
@@ -63,29 +63,33 @@ clear_away() {
   [ -n "${WEFT_E2E_KEEP:-}" ] || kubectl delete namespace --selector weft.mesh/e2e --ignore-not-found --wait >&2
 }
 
-for name in $(suites); do
-  [[ " ${together[*]} ${alone[*]} " == *" $name "* ]] || die "suite $name is not in run.sh."
-done
-read -ra chosen <<<"${SUITES:-${together[*]} ${alone[*]}}"
-targets=()
-for name in "${chosen[@]}"; do targets+=(--test "$name"); done
+main() {
+  for name in $(suites); do
+    [[ " ${together[*]} ${alone[*]} " == *" $name "* ]] || die "suite $name is not in run.sh."
+  done
+  read -ra chosen <<<"${SUITES:-${together[*]} ${alone[*]}}"
+  targets=()
+  for name in "${chosen[@]}"; do targets+=(--test "$name"); done
 
-began=$SECONDS
-out="$ROOT/target/e2e"
-started="" ready="" was_installed="" summary=""
-mkdir -p "$out"
-if ! foreign_cluster && ! holder_pid >/dev/null; then started=yes; fi
-trap clear_away EXIT
-"$HERE/up.sh"
-"$HERE/packages.sh"
-"$HERE/build.sh" helm
-! kubectl get namespace weft-system >/dev/null 2>&1 || was_installed=yes
-prepare
-ready=yes
-say "ready after $((SECONDS - began)) s"
-failed=0
-for name in "${chosen[@]}"; do run_suite "$name" || failed=1; done
-say ""
-printf '%s' "$summary" >&2
-say "end-to-end: $((SECONDS - began)) s; logs: ${out#"$ROOT"/}"
-exit "$failed"
+  began=$SECONDS
+  out="$ROOT/target/e2e"
+  started="" ready="" was_installed="" summary=""
+  mkdir -p "$out"
+  if ! foreign_cluster && ! holder_pid >/dev/null; then started=yes; fi
+  trap clear_away EXIT
+  "$HERE/up.sh"
+  "$HERE/packages.sh"
+  "$HERE/build.sh" helm
+  ! kubectl get namespace weft-system >/dev/null 2>&1 || was_installed=yes
+  prepare
+  ready=yes
+  say "ready after $((SECONDS - began)) s"
+  failed=0
+  for name in "${chosen[@]}"; do run_suite "$name" || failed=1; done
+  say ""
+  printf '%s' "$summary" >&2
+  say "end-to-end: $((SECONDS - began)) s; logs: ${out#"$ROOT"/}"
+  exit "$failed"
+}
+
+main

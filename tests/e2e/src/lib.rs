@@ -16,6 +16,7 @@
 //! Namespaces get unique names and go when the test ends, whichever way; a test that fails shows
 //! first what its pods and their events say. The cluster is the one that KUBECONFIG names.
 
+mod admission;
 mod cluster;
 mod manifest;
 mod namespace;
@@ -30,6 +31,7 @@ mod template;
 mod wait;
 pub mod web;
 
+pub use admission::{Admission, admit};
 pub use cluster::Cluster;
 pub use manifest::{documents, resource_of};
 pub use namespace::{INJECT, Namespace};

@@ -107,6 +107,18 @@ impl Pod {
         Ok(self.api.logs(&self.name, &parameters).await?)
     }
 
+    /// What a container prints until it has ended, from the beginning.
+    pub async fn logs_to_the_end(&self) -> Result<String> {
+        let parameters =
+            LogParams { container: self.container.clone(), follow: true, ..LogParams::default() };
+        let mut stream = self.api.log_stream(&self.name, &parameters).await?;
+        let mut text = String::new();
+        let reading = futures_util::AsyncReadExt::read_to_string(&mut stream, &mut text);
+        let ended = tokio::time::timeout(COMMAND_LIMIT, reading).await;
+        ended.with_context(|| format!("{} has not ended; its log is {text}", self.name))??;
+        Ok(text)
+    }
+
     /// Runs a command to its end.
     pub async fn exec(&self, words: &[&str]) -> Result<Output> {
         let command = words.join(" ");

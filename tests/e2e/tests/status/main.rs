@@ -1,0 +1,4 @@
+//! What the controller writes into the status of routes, as the API server has it: no pods are needed.
+
+mod entries;
+mod wrong;
