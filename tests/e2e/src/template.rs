@@ -24,6 +24,10 @@ pub struct Server {
     pub app_protocol: Option<String>,
     /// More labels of the pods.
     pub labels: Vec<(String, String)>,
+    /// More arguments of `weft-echo`.
+    pub arguments: Vec<String>,
+    /// How long a pod waits before it is told to end.
+    pub pre_stop_seconds: Option<u32>,
 }
 
 impl Server {
@@ -37,6 +41,8 @@ impl Server {
             replicas: 1,
             app_protocol: None,
             labels: Vec::new(),
+            arguments: Vec::new(),
+            pre_stop_seconds: None,
         }
     }
 
@@ -65,6 +71,20 @@ impl Server {
     #[must_use]
     pub fn label(mut self, name: &str, value: &str) -> Server {
         self.labels.push((name.to_owned(), value.to_owned()));
+        self
+    }
+
+    /// With more arguments of `weft-echo`.
+    #[must_use]
+    pub fn with(mut self, arguments: &[&str]) -> Server {
+        self.arguments.extend(arguments.iter().map(|one| (*one).to_owned()));
+        self
+    }
+
+    /// With a `preStop` hook that waits so long.
+    #[must_use]
+    pub fn pre_stop(mut self, seconds: u32) -> Server {
+        self.pre_stop_seconds = Some(seconds);
         self
     }
 
@@ -102,18 +122,33 @@ impl Server {
     }
 
     fn pod_spec(&self) -> Value {
-        let port = self.target_port.to_string();
+        let mut command: Vec<String> = [
+            "weft-echo",
+            "--service",
+            &self.app,
+            "--version",
+            &self.version,
+            "--pod",
+            "$(POD)",
+            "--namespace",
+            "$(NAMESPACE)",
+            "--bind",
+            "$(ADDRESSES)",
+            "--http",
+            &self.target_port.to_string(),
+        ]
+        .map(str::to_owned)
+        .into();
+        command.extend(self.arguments.iter().cloned());
+        let pre_stop = |seconds| json!({ "preStop": { "sleep": { "seconds": seconds } } });
         json!({
-            "terminationGracePeriodSeconds": 5,
+            "terminationGracePeriodSeconds": 5 + self.pre_stop_seconds.unwrap_or(0),
             "containers": [{
                 "name": "echo",
                 "image": test_image(),
                 "imagePullPolicy": "IfNotPresent",
-                "command": [
-                    "weft-echo", "--service", self.app, "--version", self.version,
-                    "--pod", "$(POD)", "--namespace", "$(NAMESPACE)", "--bind", "$(ADDRESSES)",
-                    "--http", port,
-                ],
+                "command": command,
+                "lifecycle": self.pre_stop_seconds.map(pre_stop),
                 "env": [
                     { "name": "POD", "valueFrom": { "fieldRef": { "fieldPath": "metadata.name" } } },
                     {

@@ -8,7 +8,7 @@ use futures_util::{Stream, StreamExt, TryStreamExt};
 use kube::api::{DynamicObject, WatchEvent, WatchParams};
 use tokio::time::timeout;
 use weft_e2e::rate::Load;
-use weft_e2e::{Namespace, Server, run};
+use weft_e2e::{Server, run};
 use weft_tests::load::{Change, Line};
 
 use crate::clock::now;

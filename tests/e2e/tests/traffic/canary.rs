@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use weft_e2e::prometheus::Prometheus;
+use weft_e2e::prometheus::{Prometheus, Sample};
 use weft_e2e::rate::Load;
-use weft_e2e::{Namespace, Server, eventually, run};
+use weft_e2e::{Server, eventually, run};
 
 /// Whose first block of PromQL is the query that is asked, word by word.
 const README: &str = include_str!("../../../../README.md");
@@ -18,8 +18,8 @@ const LIMIT: Duration = Duration::from_secs(90);
 fn prometheus_tells_the_success_rate_of_a_canary() {
     run("canary", async |cluster| {
         let shop = cluster.namespace("shop").await?;
-        shop.servers(&[Server::new("reviews", "v1")]).await?;
-        failing(&shop).await?;
+        let v2 = Server::new("reviews", "v2").with(&["--fail-percent", &FAILING.to_string()]);
+        shop.servers(&[Server::new("reviews", "v1"), v2]).await?;
         shop.apply(ROUTE).await?;
         let load = Load::new("http1", 100, &["http://reviews"]);
         let traffic = shop.load(&load).await?;
@@ -41,11 +41,9 @@ fn prometheus_tells_the_success_rate_of_a_canary() {
         .await?;
         println!("canary: {query}");
         for (backend, expected) in [("reviews-v1", 1.0), ("reviews-v2", 1.0 - FAILING / 100.0)] {
-            let of = |it: &&weft_e2e::prometheus::Sample| {
-                it.labels.get("backend_name").is_some_and(|it| it == backend)
-            };
+            let mine = |it: &&Sample| it.labels.get("backend_name").is_some_and(|it| it == backend);
             let rate =
-                rates.iter().find(of).with_context(|| format!("{backend}: {rates:?}"))?.value;
+                rates.iter().find(mine).with_context(|| format!("{backend}: {rates:?}"))?.value;
             println!("canary: {backend} {rate:.3}");
             ensure!((rate - expected).abs() < 0.03, "{backend}: {rate}");
         }
@@ -58,19 +56,6 @@ fn readme_query() -> Result<String> {
     let block = README.split("```promql\n").nth(1).and_then(|rest| rest.split("```").next());
     let lines = block.context("README has no PromQL")?.lines().map(str::trim);
     Ok(lines.collect::<Vec<_>>().join(" "))
-}
-
-/// v2, behind a Service of its own.
-async fn failing(shop: &Namespace) -> Result<()> {
-    let server = Server::new("reviews", "v2");
-    for mut object in server.objects() {
-        let command = &mut object["spec"]["template"]["spec"]["containers"][0]["command"];
-        if let Some(command) = command.as_array_mut() {
-            command.extend(["--fail-percent".into(), FAILING.to_string().into()]);
-        }
-        shop.apply_value(object).await?;
-    }
-    shop.available(&server.deployment()).await
 }
 
 const ROUTE: &str = "

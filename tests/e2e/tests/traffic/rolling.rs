@@ -1,102 +1,106 @@
-//! Rolling restarts under traffic.
+//! Rolling restarts under traffic: of the backends, and of the callers.
 
 use anyhow::{Context, Result, ensure};
+use futures_util::future::try_join_all;
 use serde_json::{Value, json};
 use weft_e2e::rate::{Load, Seen, Traffic};
 use weft_e2e::{Namespace, PATIENCE, Server, eventually, run};
 use weft_tests::load::Report;
 
-/// Restarts of the backend one after the other; the default keeps the run short.
+/// How often the backend is restarted; the default keeps the run short.
 const RESTARTS: &str = "WEFT_E2E_RESTARTS";
+const REPLICAS: u32 = 3;
 
 #[test]
 fn a_backend_restarts_without_one_failed_request() {
     run("backend", async |cluster| {
         let shop = cluster.namespace("shop").await?;
-        shop.apply_value(service()).await?;
-        shop.apply_value(backend()).await?;
-        shop.available("reviews").await?;
-
-        let url = "http://reviews";
-        let post = ["--method", "POST", "--body-bytes", "100"];
-        let loads = [
-            Load::new("http1", 200, &[url]),
-            // Which must not be sent again once a part of it is on its way.
-            Load::new("http1-post", 200, &[url]).with(&post),
-            Load::new("http1-fresh", 50, &[url]).with(&["--reuse", "1"]),
-            Load::new("http2", 200, &[url]).with(&["--protocol", "http2"]).with(&post),
-            Load::new("grpc", 200, &["http://reviews:81"]).with(&["--protocol", "grpc"]),
-        ];
-        let mut traffic = Vec::new();
+        backend(&shop).await?;
+        let loads = loads();
         for load in &loads {
             shop.create(load.pod()).await?;
         }
-        for load in &loads {
-            let one = shop.traffic_of(&load.name);
+        let traffic: Vec<Traffic> = loads.iter().map(|it| shop.traffic_of(&it.name)).collect();
+        for one in &traffic {
             one.pod.ready().await?;
-            traffic.push(one);
+            one.goes_on(100).await?;
         }
         let restarts = std::env::var(RESTARTS).ok().and_then(|text| text.parse().ok()).unwrap_or(2);
         for _ in 0..restarts {
-            let before = names(&shop, "app=reviews").await?;
-            shop.restart("reviews").await?;
-            shop.available("reviews").await?;
-            eventually(PATIENCE, "the end of the old pods", async || {
-                let left = names(&shop, "app=reviews").await?;
-                ensure!(left.iter().all(|name| !before.contains(name)), "{left:?}");
-                Ok(())
-            })
-            .await?;
+            restart(&shop, "reviews").await?;
         }
         for one in &traffic {
-            let report = one.goes_on(200).await?;
-            println!("{}: {}", one.pod.name, summary(&report));
+            let report = one.goes_on(100).await?;
+            println!("backend: {restarts} restarts: {}: {}", one.pod.name, summary(&report));
         }
         for one in &traffic {
             let report = one.report().await?;
             ensure!(report.failed == 0, "{}: {:#?}", one.pod.name, report.failures);
             // Of all generations, or nothing was restarted.
-            let pods = report.pods.len();
-            ensure!(pods >= 3 * (restarts + 1), "{}: only {pods} pods answered", one.pod.name);
+            let (pods, expected) = (report.pods.len(), REPLICAS as usize * (restarts + 1));
+            ensure!(pods >= expected, "{}: only {pods} pods answered", one.pod.name);
         }
         Ok(())
     });
 }
 
-fn summary(report: &Report) -> String {
-    let latency = report.latency;
-    format!(
-        "{} requests, {} failed, {} pods; ms: p50 {:.1}, p99 {:.1}, max {:.1}",
-        report.done,
-        report.failed,
-        report.pods.len(),
-        latency.p50,
-        latency.p99,
-        latency.max
-    )
+#[test]
+fn callers_restart_without_one_failed_request() {
+    run("callers", async |cluster| {
+        let shop = cluster.namespace("shop").await?;
+        backend(&shop).await?;
+        let loads = loads();
+        for load in &loads {
+            shop.apply_value(load.deployment(1)).await?;
+        }
+        let mut followed = Vec::new();
+        for load in &loads {
+            shop.available(&load.name).await?;
+            followed.extend(follow(&shop, load).await?);
+        }
+        // From its first request to its last, which it sends while its pod ends.
+        let to_the_end = try_join_all(followed.iter().map(Traffic::to_the_end));
+        let restart = try_join_all(loads.iter().map(|load| restart(&shop, &load.name)));
+        let (ended, _) = tokio::try_join!(to_the_end, restart)?;
+        ensure!(ended.len() == loads.len(), "{} callers", ended.len());
+        for (traffic, Seen { report, .. }) in followed.iter().zip(&ended) {
+            println!("callers: until its end, {}: {}", traffic.pod.name, summary(report));
+            ensure!(report.failed == 0, "{}: {:#?}", traffic.pod.name, report.failures);
+        }
+        for load in &loads {
+            for traffic in follow(&shop, load).await? {
+                let report = traffic.goes_on(100).await?;
+                println!("callers: from its start, {}: {}", traffic.pod.name, summary(&report));
+                ensure!(report.failed == 0, "{}: {:#?}", traffic.pod.name, report.failures);
+            }
+        }
+        Ok(())
+    });
 }
 
-async fn names(namespace: &Namespace, labels: &str) -> Result<Vec<String>> {
-    let pods = namespace.pods(labels).await?;
-    Ok(pods.into_iter().filter_map(|pod| pod.metadata.name).collect())
+/// 200 requests a second and more, of each protocol.
+fn loads() -> [Load; 5] {
+    let (url, grpc) = ("http://reviews", "http://reviews:81");
+    let post = ["--method", "POST", "--body-bytes", "100"];
+    [
+        Load::new("http1", 200, &[url]),
+        // What must not be sent again once a part of it is on its way.
+        Load::new("http1-post", 200, &[url]).with(&post),
+        // Each request over a connection of its own.
+        Load::new("http1-fresh", 50, &[url]).with(&["--reuse", "1"]),
+        Load::new("http2", 200, &[url]).with(&["--protocol", "http2"]).with(&post),
+        Load::new("grpc", 200, &[grpc]).with(&["--protocol", "grpc"]),
+    ]
 }
 
-/// Three replicas that end as README says.
-fn backend() -> Value {
-    let mut backend = Server::new("reviews", "v1").replicas(3).workload();
-    backend["metadata"]["name"] = json!("reviews");
-    let spec = &mut backend["spec"]["template"]["spec"];
-    spec["terminationGracePeriodSeconds"] = json!(30);
-    let container = &mut spec["containers"][0];
-    let sleep: u32 = std::env::var("X_SLEEP").ok().and_then(|t| t.parse().ok()).unwrap_or(3);
-    if sleep > 0 {
-        container["lifecycle"] = json!({ "preStop": { "sleep": { "seconds": sleep } } });
-    }
-    if let Some(command) = container["command"].as_array_mut() {
-        let drain = std::env::var("X_DRAIN").unwrap_or("10".into());
-        command.extend([json!("--drain-seconds"), json!(drain)]);
-    }
-    backend
+/// Replicas that end as README says.
+async fn backend(shop: &Namespace) -> Result<()> {
+    let server = Server::new("reviews", "v1").replicas(REPLICAS).pre_stop(3);
+    let mut workload = server.with(&["--drain-seconds", "5"]).workload();
+    workload["metadata"]["name"] = json!("reviews");
+    shop.apply_value(workload).await?;
+    shop.apply_value(service()).await?;
+    shop.available("reviews").await
 }
 
 fn service() -> Value {
@@ -112,4 +116,36 @@ fn service() -> Value {
             ],
         },
     })
+}
+
+/// Restarts a Deployment and waits for the end of it, and of all its earlier pods.
+async fn restart(shop: &Namespace, deployment: &str) -> Result<()> {
+    let labels = format!("app={deployment}");
+    let before = names(shop, &labels).await?;
+    shop.restart(deployment).await?;
+    shop.available(deployment).await?;
+    eventually(PATIENCE, &format!("the end of the earlier pods of {deployment}"), async || {
+        let left = names(shop, &labels).await?;
+        ensure!(left.iter().all(|name| !before.contains(name)), "{left:?}");
+        Ok(())
+    })
+    .await
+}
+
+async fn follow(shop: &Namespace, load: &Load) -> Result<Vec<Traffic>> {
+    let pods = names(shop, &format!("app={}", load.name)).await?;
+    Ok(pods.iter().map(|pod| shop.traffic_of(pod)).collect())
+}
+
+async fn names(shop: &Namespace, labels: &str) -> Result<Vec<String>> {
+    let pods = shop.pods(labels).await?.into_iter();
+    pods.map(|pod| pod.metadata.name.context("a pod without a name")).collect()
+}
+
+fn summary(report: &Report) -> String {
+    let (latency, pods) = (report.latency, report.pods.len());
+    format!(
+        "{} requests, {} failed, {pods} backends; ms: p50 {:.1}, p99 {:.1}, max {:.1}",
+        report.done, report.failed, latency.p50, latency.p99, latency.max
+    )
 }
