@@ -1,7 +1,8 @@
-//! A real Prometheus that scrapes the cluster's pods by their annotations, as it is mostly set up.
+//! A real Prometheus that scrapes the pods which their annotations say are to be scraped.
 //!
 //! It runs beside the test, on the cluster's network, and ends with it. It must reach the pods, so
-//! this works in Weft's own cluster only.
+//! this works in Weft's own cluster only. Debian builds it without a client of Kubernetes; so the test
+//! finds the pods for it, by the rules that everybody writes into their own configuration.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -9,44 +10,16 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
+use k8s_openapi_kube::api::core::v1 as core;
 use serde::Deserialize;
+use serde_json::{Value, json};
 use tokio::process::{Child, Command};
 
+use crate::namespace::Namespace;
 use crate::web;
 
 /// Between two scrapes.
 const INTERVAL: Duration = Duration::from_secs(1);
-
-/// The well-known set-up by which annotations of pods tell what is to be scraped. `kubeconfig_file`
-/// stands in for what Prometheus finds in a pod of its own.
-const CONFIGURATION: &str = r#"
-global:
-  scrape_interval: INTERVAL
-scrape_configs:
-  - job_name: pods
-    kubernetes_sd_configs:
-      - role: pod
-        kubeconfig_file: KUBECONFIG
-        namespaces:
-          names: [NAMESPACES]
-    relabel_configs:
-      - source_labels: [__meta_kubernetes_pod_annotation_prometheus_io_scrape]
-        action: keep
-        regex: "true"
-      - source_labels: [__meta_kubernetes_pod_annotation_prometheus_io_path]
-        action: replace
-        target_label: __metrics_path__
-        regex: (.+)
-      # Each container port of a pod is a target; with the port replaced they become one.
-      - source_labels: [__meta_kubernetes_pod_ip, __meta_kubernetes_pod_annotation_prometheus_io_port]
-        action: replace
-        separator: ":"
-        target_label: __address__
-      - source_labels: [__meta_kubernetes_namespace]
-        target_label: namespace
-      - source_labels: [__meta_kubernetes_pod_name]
-        target_label: pod
-"#;
 
 /// A Prometheus that runs; it ends when this is dropped.
 pub struct Prometheus {
@@ -95,18 +68,19 @@ pub struct Target {
 }
 
 impl Prometheus {
-    /// Starts one that scrapes the annotated pods of these namespaces.
-    pub async fn start(namespaces: &[&str]) -> Result<Prometheus> {
-        let kubeconfig = std::env::var("KUBECONFIG").context("KUBECONFIG is not set")?;
+    /// Starts one that scrapes the pods that a namespace has now.
+    pub async fn start(namespace: &Namespace) -> Result<Prometheus> {
+        let targets: Vec<Value> = namespace.pods("").await?.iter().filter_map(target).collect();
+        let configuration = json!({
+            "global": { "scrape_interval": format!("{}s", INTERVAL.as_secs()) },
+            "scrape_configs": [{ "job_name": "pods", "static_configs": targets }],
+        });
         let folder =
             std::env::temp_dir().join(format!("weft-prometheus-{:08x}", fastrand::u32(..)));
         std::fs::create_dir(&folder)?;
-        let configuration = CONFIGURATION
-            .replace("INTERVAL", &format!("{}s", INTERVAL.as_secs()))
-            .replace("KUBECONFIG", &kubeconfig)
-            .replace("NAMESPACES", &namespaces.join(", "));
         let file = folder.join("prometheus.yml");
-        std::fs::write(&file, configuration)?;
+        // JSON is YAML as well.
+        std::fs::write(&file, configuration.to_string())?;
         // It takes no port 0: the kernel chooses one here, and nobody takes it in between.
         let address = std::net::TcpListener::bind(("127.0.0.1", 0))?.local_addr()?.to_string();
         let log = std::fs::File::create(folder.join("log"))?;
@@ -171,6 +145,24 @@ impl Drop for Prometheus {
         let _ = self.process.start_kill();
         let _ = std::fs::remove_dir_all(&self.folder);
     }
+}
+
+/// What is scraped of a pod, by its annotations.
+fn target(pod: &core::Pod) -> Option<Value> {
+    let annotation = |name: &str| {
+        pod.metadata.annotations.as_ref()?.get(&format!("prometheus.io/{name}")).map(String::as_str)
+    };
+    let address = pod.status.as_ref()?.pod_ip.as_ref()?;
+    (annotation("scrape") == Some("true")).then(|| {
+        json!({
+            "targets": [format!("{address}:{}", annotation("port").unwrap_or("80"))],
+            "labels": {
+                "__metrics_path__": annotation("path").unwrap_or("/metrics"),
+                "namespace": pod.metadata.namespace,
+                "pod": pod.metadata.name,
+            },
+        })
+    })
 }
 
 /// For a URL's query.

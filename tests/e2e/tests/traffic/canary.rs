@@ -23,7 +23,7 @@ fn prometheus_tells_the_success_rate_of_a_canary() {
         shop.apply(ROUTE).await?;
         let load = Load::new("http1", 100, &["http://reviews"]);
         let traffic = shop.load(&load).await?;
-        let prometheus = Prometheus::start(&[&shop.name]).await?;
+        let prometheus = Prometheus::start(&shop).await?;
 
         let query = readme_query()?;
         let rates = eventually(LIMIT, "the success rates", async || {
