@@ -13,6 +13,7 @@
 //! | on its node's network (`hostNetwork`) | nothing, and a warning: rules would redirect the node |
 //! | for Windows nodes | nothing, and a warning |
 //! | with a value that Weft cannot honour | a denial |
+//! | of a namespace whose pod security standard forbids `weft-init` | a denial |
 //! | any other | `weft-init` and `weft-proxy` ahead of its own init containers |
 
 use std::fmt;
@@ -35,6 +36,17 @@ pub struct Context<'a> {
     pub namespace: &'a str,
     /// The cluster's Service ranges; `None` as long as nobody has told them.
     pub service_cidrs: Option<&'a CidrList>,
+    /// What the namespace enforces.
+    pub standard: Standard,
+}
+
+/// Whether the pod security standard that a namespace enforces lets `weft-init` be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Standard {
+    Permits,
+    /// `baseline` and `restricted` forbid NET_ADMIN. The API server would refuse the injected pod,
+    /// after us, and could not say what to do.
+    Forbids,
 }
 
 /// What becomes of a pod.
@@ -119,6 +131,12 @@ pub enum Denial {
          weft-injector's option --service-cidrs"
     )]
     NoServiceCidrs,
+    #[error(
+        "namespace {namespace} enforces a pod security standard that forbids weft-init's NET_ADMIN: \
+         label the namespace pod-security.kubernetes.io/enforce=privileged (its warn and audit may \
+         stay as they are), or the pod weft.mesh/inject=disabled, which leaves it without a sidecar"
+    )]
+    PodSecurity { namespace: String },
     #[error("this is no pod: {0}")]
     Malformed(Malformed),
 }
@@ -130,6 +148,7 @@ impl Denial {
             Denial::Annotations(_) => "annotations",
             Denial::VolumeName => "volume_name",
             Denial::NoServiceCidrs => "no_service_cidrs",
+            Denial::PodSecurity { .. } => "pod_security",
             Denial::Malformed(_) => "malformed",
         }
     }
@@ -163,6 +182,9 @@ fn consider(pod: &Value, context: &Context<'_>, settings: &Settings) -> Result<I
         warnings.extend(reason.warning().map(str::to_owned));
         let outcome = Outcome::LeftAlone(reason);
         return Ok(Injection { outcome, patch: Patch::default(), warnings });
+    }
+    if context.standard == Standard::Forbids {
+        return Err(Denial::PodSecurity { namespace: context.namespace.to_owned() });
     }
     let mut asked = Annotations::parse(pod.annotations).map_err(Denial::Annotations)?;
     warnings.append(&mut asked.warnings);

@@ -11,7 +11,7 @@ use thiserror::Error;
 
 use crate::container::Settings;
 use crate::patch::Patch;
-use crate::pod::{self, Context, Injection, Outcome, Reason};
+use crate::pod::{self, Context, Injection, Outcome, Reason, Standard};
 use crate::service_cidr::ServiceCidrs;
 
 const API_VERSION: &str = "admission.k8s.io/v1";
@@ -86,10 +86,15 @@ impl ReviewError {
     }
 }
 
-/// Answers an AdmissionReview.
-pub fn answer(body: &[u8], settings: &Settings, service_cidrs: &ServiceCidrs) -> Answer {
+/// Answers an AdmissionReview about a pod of a namespace with this standard.
+pub fn answer(
+    body: &[u8],
+    settings: &Settings,
+    service_cidrs: &ServiceCidrs,
+    standard: Standard,
+) -> Answer {
     match read(body) {
-        Ok(request) => decide(&request, settings, service_cidrs),
+        Ok(request) => decide(&request, settings, service_cidrs, standard),
         Err((error, uid)) => refuse(&error, &uid),
     }
 }
@@ -125,9 +130,15 @@ fn read(body: &[u8]) -> Result<Request, (ReviewError, String)> {
     review.request.ok_or_else(|| without_uid(ReviewError::NoRequest))
 }
 
-fn decide(request: &Request, settings: &Settings, service_cidrs: &ServiceCidrs) -> Answer {
+fn decide(
+    request: &Request,
+    settings: &Settings,
+    service_cidrs: &ServiceCidrs,
+    standard: Standard,
+) -> Answer {
     let known = service_cidrs.current();
-    let context = Context { namespace: &request.namespace, service_cidrs: known.as_deref() };
+    let context =
+        Context { namespace: &request.namespace, service_cidrs: known.as_deref(), standard };
     let Injection { outcome, patch, warnings } = if request.creates_a_pod() {
         pod::inject(&request.object, &context, settings)
     } else {

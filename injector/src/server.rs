@@ -1,4 +1,6 @@
-//! HTTPS for the API server: `POST /inject` with an AdmissionReview.
+//! HTTPS for the API server: `POST /inject` with an AdmissionReview, or `/inject/forbidden` where
+//! the webhook configuration has found, by the namespace's labels, that its pod security standard
+//! forbids `weft-init`: so no namespace has to be looked up.
 //!
 //! `main` calls [`serve`]. Each new connection gets the certificate that is in force when it comes;
 //! a rotation closes none. At the end no new connection is accepted, and requests in flight are
@@ -30,11 +32,14 @@ use crate::certificate::{Served, generation};
 use crate::container::Settings;
 use crate::listen::accept;
 use crate::metrics::Metrics;
+use crate::pod::Standard;
 use crate::review::{self, Answer, ReviewError, Summary};
 use crate::service_cidr::ServiceCidrs;
 
 /// Where the webhook configuration must point.
 pub const PATH: &str = "/inject";
+/// The same for namespaces whose pod security standard forbids `weft-init`.
+pub const FORBIDDEN_PATH: &str = "/inject/forbidden";
 
 /// etcd takes objects of 1.5 MiB; a review has the object, and could have an old one.
 const MAX_BODY_BYTES: usize = 8 * 1024 * 1024;
@@ -164,9 +169,16 @@ fn service(admissions: Arc<Admissions>) -> HttpService {
 
 /// One request, from its head to its answer.
 async fn handle(request: Request<Incoming>, admissions: &Admissions) -> Response<Full<Bytes>> {
-    if request.uri().path() != PATH {
-        return text(StatusCode::NOT_FOUND, "nothing at this path: the webhook is at /inject\n");
-    }
+    let standard = match request.uri().path() {
+        PATH => Standard::Permits,
+        FORBIDDEN_PATH => Standard::Forbids,
+        _ => {
+            return text(
+                StatusCode::NOT_FOUND,
+                "nothing at this path: the webhook is at /inject\n",
+            );
+        }
+    };
     if request.method() != Method::POST {
         let mut refusal = text(StatusCode::METHOD_NOT_ALLOWED, "POST an AdmissionReview\n");
         refusal.headers_mut().insert(ALLOW, HeaderValue::from_static("POST"));
@@ -175,7 +187,9 @@ async fn handle(request: Request<Incoming>, admissions: &Admissions) -> Response
     let body = read(request).await;
     let start = Instant::now();
     let answer = match body {
-        Ok(body) => review::answer(&body, &admissions.settings, &admissions.service_cidrs),
+        Ok(body) => {
+            review::answer(&body, &admissions.settings, &admissions.service_cidrs, standard)
+        }
         Err(error) => review::refuse(&error, ""),
     };
     admissions.metrics.admission(&answer.summary, start.elapsed());

@@ -123,14 +123,14 @@ readinessProbe:
   timeoutSeconds: 5
 {{- end }}
 
-{{/* What the webhooks have in common. */}}
+{{/* What the webhooks have in common. Takes the path. */}}
 {{- define "weft.webhook" -}}
 admissionReviewVersions: [v1]
 clientConfig:
   service:
     name: weft-injector
-    namespace: {{ .Release.Namespace }}
-    path: /inject
+    namespace: {{ .root.Release.Namespace }}
+    path: {{ .path }}
     port: 443
 rules:
   - apiGroups: [""]
@@ -139,9 +139,9 @@ rules:
     operations: [CREATE]
     scope: Namespaced
 matchPolicy: Equivalent
-failurePolicy: {{ .Values.injector.failurePolicy }}
+failurePolicy: {{ .root.Values.injector.failurePolicy }}
 # Once more when a later webhook has changed the pod, as one that adds containers does.
 reinvocationPolicy: IfNeeded
 sideEffects: None
-timeoutSeconds: {{ .Values.injector.timeoutSeconds }}
+timeoutSeconds: {{ .root.Values.injector.timeoutSeconds }}
 {{- end }}

@@ -8,13 +8,18 @@ fn cidrs() -> CidrList {
     "10.96.0.0/12,fd00:10:96::/112".parse().unwrap()
 }
 
+/// What is known of a namespace whose standard permits everything.
+fn context<'a>(namespace: &'a str, service_cidrs: Option<&'a CidrList>) -> Context<'a> {
+    Context { namespace, service_cidrs, standard: Standard::Permits }
+}
+
 fn decide(pod: &Value) -> Injection {
     decide_with(pod, &testing::settings())
 }
 
 fn decide_with(pod: &Value, settings: &Settings) -> Injection {
     let cidrs = cidrs();
-    inject(pod, &Context { namespace: "demo", service_cidrs: Some(&cidrs) }, settings)
+    inject(pod, &context("demo", Some(&cidrs)), settings)
 }
 
 /// The pod as the API server makes it of the patch.
@@ -158,9 +163,33 @@ fn each_reason_to_leave_a_pod_alone() {
 #[test]
 fn pods_of_ignored_namespaces_are_left_alone() {
     let cidrs = cidrs();
-    let context = Context { namespace: "kube-system", service_cidrs: Some(&cidrs) };
+    let context = context("kube-system", Some(&cidrs));
     let injection = inject(&pod(), &context, &testing::settings());
     assert_eq!(injection.outcome, Outcome::LeftAlone(Reason::IgnoredNamespace));
+}
+
+#[test]
+fn a_standard_that_forbids_weft_init_is_told_to_those_who_would_get_it() {
+    let cidrs = cidrs();
+    let context = Context { standard: Standard::Forbids, ..context("demo", Some(&cidrs)) };
+    let injection = inject(&pod(), &context, &testing::settings());
+    let Outcome::Denied(denial) = &injection.outcome else { panic!("{injection:?}") };
+    assert_eq!(denial.as_str(), "pod_security");
+    for words in [
+        "namespace demo",
+        "pod-security.kubernetes.io/enforce=privileged",
+        "weft.mesh/inject=disabled",
+    ] {
+        assert!(denial.to_string().contains(words), "{denial}");
+    }
+    assert!(injection.patch.is_empty());
+    // Pods that get no weft-init are none of the standard's victims.
+    let out = with("/metadata/labels", json!({ INJECT_LABEL: "disabled" }));
+    let injection = inject(&out, &context, &testing::settings());
+    assert_eq!(injection.outcome, Outcome::LeftAlone(Reason::Disabled));
+    let on_node = with("/spec/hostNetwork", json!(true));
+    let injection = inject(&on_node, &context, &testing::settings());
+    assert_eq!(injection.outcome, Outcome::LeftAlone(Reason::HostNetwork));
 }
 
 #[test]
@@ -272,8 +301,7 @@ fn each_denial() {
         } = value;
         assert_eq!(deny(&pod["pod"]).to_string(), message);
     }
-    let context = Context { namespace: "demo", service_cidrs: None };
-    let injection = inject(&pod(), &context, &testing::settings());
+    let injection = inject(&pod(), &context("demo", None), &testing::settings());
     assert_eq!(injection.outcome, Outcome::Denied(Denial::NoServiceCidrs));
 }
 
@@ -445,7 +473,7 @@ mod properties {
         #[test]
         fn any_bytes_are_answered(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
             let cidrs = crate::service_cidr::ServiceCidrs::fixed(cidrs());
-            let answer = crate::review::answer(&bytes, &testing::settings(), &cidrs);
+            let answer = crate::review::answer(&bytes, &testing::settings(), &cidrs, Standard::Permits);
             prop_assert!(serde_json::from_slice::<Value>(&answer.body).is_ok());
         }
     }

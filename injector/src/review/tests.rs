@@ -33,7 +33,7 @@ fn ask(review: &Value) -> (Answer, Value) {
 
 fn ask_bytes(body: &[u8]) -> (Answer, Value) {
     let cidrs = ServiceCidrs::fixed("10.96.0.0/12".parse().unwrap());
-    let answer = answer(body, &testing::settings(), &cidrs);
+    let answer = answer(body, &testing::settings(), &cidrs, Standard::Permits);
     let review = serde_json::from_slice(&answer.body).unwrap();
     (answer, review)
 }

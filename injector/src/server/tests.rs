@@ -213,6 +213,19 @@ async fn each_refusal() {
 }
 
 #[tokio::test]
+async fn a_namespaces_standard_is_told_by_the_path() {
+    let (server, ca) = start_with_certificate().await;
+    let mut client = Client::new(server.address, &ca, &Clock::new()).await;
+    let mut request = post(review().to_string());
+    *request.uri_mut() = "/inject/forbidden?timeout=10s".parse().unwrap();
+    let (status, answer) = client.send(request).await;
+    assert_eq!(status, StatusCode::OK);
+    assert_eq!(answer["response"]["allowed"], false);
+    let message = answer["response"]["status"]["message"].as_str().unwrap();
+    assert!(message.starts_with("weft-injector: namespace demo enforces"), "{message}");
+}
+
+#[tokio::test]
 async fn a_body_that_is_too_large_is_refused() {
     let (server, ca) = start_with_certificate().await;
     let clock = Clock::new();
