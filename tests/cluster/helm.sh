@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Installs Weft's chart from this checkout, or upgrades it: helm.sh install | uninstall
+# Installs Weft's chart from this checkout, or upgrades it: helm.sh install | uninstall | run ARGS...
 # In Weft's own cluster with the images of this checkout; in the user's cluster HELM_ARGS says where
 # the images are: HELM_ARGS='--set image.registry=… --set image.tag=…'.
 set -euo pipefail
@@ -30,5 +30,6 @@ install() {
 case "${1:-}" in
   install) install ;;
   uninstall) helm uninstall weft --namespace weft-system --wait --ignore-not-found ;;
-  *) die "helm.sh: what?" "helm.sh install | uninstall" ;;
+  run) shift && helm "$@" ;;
+  *) die "helm.sh: what?" "helm.sh install | uninstall | run ARGS..." ;;
 esac

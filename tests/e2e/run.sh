@@ -14,9 +14,9 @@ set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/../cluster/lib.sh"
 
 # Suites whose tests run side by side.
-together=(smoke scenarios status admission pods traffic)
+together=(status admission pods scenarios traffic)
 # Suites that disturb the whole cluster: one test at a time, after the others.
-alone=(traffic-alone)
+alone=(faults traffic-alone chart)
 # Tests mostly wait for pods; more at a time would make them wait for each other.
 threads=6
 

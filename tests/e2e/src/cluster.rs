@@ -69,6 +69,11 @@ impl Cluster {
         Ok(Namespace::new(self.client.clone(), name.to_owned()))
     }
 
+    /// A namespace that was there before the test, and stays.
+    pub fn existing(&self, name: &str) -> Namespace {
+        Namespace::new(self.client.clone(), name.to_owned())
+    }
+
     /// Applies cluster-scoped objects, which go at the end of the test.
     pub async fn apply_cluster_scoped(&self, yaml: &str) -> Result<Vec<DynamicObject>> {
         let mut applied = Vec::new();

@@ -18,6 +18,7 @@
 
 mod admission;
 mod cluster;
+mod helm;
 mod manifest;
 mod namespace;
 pub mod objects;
@@ -33,6 +34,7 @@ pub mod web;
 
 pub use admission::{Admission, admit};
 pub use cluster::Cluster;
+pub use helm::{checkout, helm};
 pub use manifest::{documents, resource_of};
 pub use namespace::{INJECT, Namespace};
 pub use pod::Pod;

@@ -2,4 +2,5 @@
 
 mod labels;
 mod pods;
+mod reports;
 mod security;

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use anyhow::{Result, ensure};
+use anyhow::ensure;
 use serde_json::{Value, json};
 use weft_e2e::{Client, PATIENCE, eventually, run};
 

@@ -1,8 +1,10 @@
 //! The redirect inside pods: for everything that runs in one, from its first init container to the
 //! last request that it sends on its way out.
 
+mod access;
 mod families;
 mod lifecycle;
+mod sidecar;
 
 use anyhow::Result;
 use weft_e2e::{Cluster, Namespace, Server};

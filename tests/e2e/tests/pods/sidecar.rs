@@ -6,7 +6,7 @@ use weft_tests::lab::metrics::{samples, sum};
 
 #[test]
 fn a_request_goes_through_the_sidecar() {
-    run("smoke", async |cluster| {
+    run("sidecar", async |cluster| {
         let shop = cluster.namespace("shop").await?;
         shop.server(&Server::new("reviews", "v1")).await?;
         let client = shop.client().await?;
