@@ -12,8 +12,14 @@ both() { if [ -e "$STATE/dual-stack" ]; then echo "$1,$2"; else echo "$1"; fi; }
 start() {
   local name="$1"
   shift
-  # 9>&-: a component must not hold on to the lock of the run that started it.
-  setsid nohup "$@" >>"$STATE/log/$name.log" 2>&1 </dev/null 9>&- &
+  (
+    # A component outlives the run that started it, and must not hold on to its locks and pipes.
+    for descriptor in "/proc/$BASHPID/fd"/*; do
+      descriptor="${descriptor##*/}"
+      [ "$descriptor" -le 2 ] || eval "exec $descriptor>&-"
+    done
+    exec setsid nohup "$@" >>"$STATE/log/$name.log" 2>&1 </dev/null
+  ) &
   echo $! >"$STATE/pid/$name"
 }
 

@@ -60,8 +60,9 @@ impl<'a> ClusterWorld<'a> {
             if name.len() < LONGEST_NAME {
                 return self.cluster.namespace_with(name, &labels).await;
             }
-            let long = format!("e2e-long-{:08x}-{name}", fastrand::u32(..));
-            self.cluster.namespace_named(&long[..LONGEST_NAME], &labels).await
+            let long = format!("e2e-long-{:08x}-", fastrand::u32(..));
+            let long = format!("{long:x<LONGEST_NAME$}");
+            self.cluster.namespace_named(&long, &labels).await
         })?;
         known.insert(name.to_owned(), made.clone());
         Ok(made)
