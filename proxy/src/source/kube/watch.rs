@@ -97,17 +97,19 @@ impl Watch {
         // The resource version to go on from.
         let mut from = None;
         let mut unavailable = false;
-        let mut backoff = Backoff::default();
+        // Of attempts without an answer or with a refusal, and of answers that were soon over: a
+        // server that is back after an hour, and has forgotten where the watch was, is listed at once.
+        let (mut refused, mut broken) = (Backoff::default(), Backoff::default());
         loop {
             let api = self.selection.api(&self.client, version);
             let begun = Instant::now();
             let Err(interrupted) = self.go_on(&api, version, &mut from, &mut unavailable).await;
             let pause = match interrupted {
                 Interrupted::Ended if begun.elapsed() >= SHORT => continue,
-                Interrupted::Ended => backoff.next(LONGEST_PAUSE),
+                Interrupted::Ended => broken.next(LONGEST_PAUSE),
                 Interrupted::Gone => {
                     from = None;
-                    backoff.next(LONGEST_PAUSE)
+                    broken.next(LONGEST_PAUSE)
                 }
                 Interrupted::Unavailable(why) => {
                     unavailable = true;
@@ -122,13 +124,13 @@ impl Watch {
                     if !self.say(Change::Unavailable(why)) {
                         return;
                     }
-                    backoff.next(LONGEST_UNAVAILABLE)
+                    refused.next(LONGEST_UNAVAILABLE)
                 }
                 Interrupted::Failed(error) => {
                     if !self.say(Change::Failed(error)) {
                         return;
                     }
-                    backoff.next(LONGEST_PAUSE)
+                    refused.next(LONGEST_PAUSE)
                 }
                 Interrupted::Unwanted => return,
             };

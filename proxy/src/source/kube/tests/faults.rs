@@ -175,6 +175,23 @@ async fn after_410_all_is_listed_anew_without_an_empty_moment() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn an_api_server_that_has_forgotten_all_when_it_is_back_is_listed_at_once() {
+    let server = ApiServer::new(objects());
+    let scenario = known(&server).await;
+    // Pauses are random: often enough for a long one.
+    for _ in 0..20 {
+        server.trouble(|trouble| trouble.away = true);
+        scenario.used.lock().unwrap().insert(name("default/a"));
+        pass(Duration::from_secs(180)).await;
+        server.expire();
+        let back = Instant::now();
+        server.trouble(|trouble| trouble.away = false);
+        server.until("all watches", |server| server.watched().len() == 4).await;
+        assert!(back.elapsed() < SECONDS, "{:?}", back.elapsed());
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn slices_that_may_not_be_read_are_named_once_and_the_cluster_address_stands_in() {
     let server = ApiServer::new(objects());
     server.trouble(|trouble| _ = trouble.forbidden.insert("list endpointslices"));
