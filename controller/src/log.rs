@@ -10,8 +10,8 @@ use crate::config::{Config, LogFormat};
 
 /// Starts to log as the configuration says. `main` calls it once.
 pub fn init(config: &Config) -> anyhow::Result<()> {
-    // The watcher of the client library tells every failed attempt; we tell what it means, once.
-    let levels = format!("kube_runtime=off,{}", config.log_level);
+    // The client library tells every failed attempt; we tell what it means, once.
+    let levels = format!("kube_client=off,kube_runtime=off,{}", config.log_level);
     let filter = EnvFilter::builder().parse(levels).context("--log-level")?;
     let lines = fmt::layer().with_writer(std::io::stderr);
     let lines = match config.log_format {

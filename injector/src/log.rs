@@ -27,8 +27,9 @@ impl LogFormat {
 
 /// Starts to log to standard error. Called once, by `main`.
 pub fn init(level: &str, format: LogFormat) -> anyhow::Result<()> {
-    let lines =
-        tracing_subscriber::fmt().with_env_filter(parse_level(level)?).with_writer(std::io::stderr);
+    // The client library tells every failed attempt; we tell what it means.
+    let filter = parse_level(&format!("kube_client=off,{level}"))?;
+    let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
     let started = match format {
         LogFormat::Text => {
             let colours = std::io::IsTerminal::is_terminal(&std::io::stderr());

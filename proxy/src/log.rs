@@ -7,6 +7,8 @@ mod access;
 
 use anyhow::Context;
 use tracing::level_filters::LevelFilter;
+use tracing::{Level, Metadata};
+use tracing_subscriber::filter::filter_fn;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{EnvFilter, Layer, Registry, fmt, reload};
@@ -56,6 +58,7 @@ pub fn init(config: &Config) -> anyhow::Result<LogHandle> {
         LogFormat::Text => lines.with_ansi(colours()).boxed(),
         LogFormat::Json => lines.json().flatten_event(true).boxed(),
     };
+    let lines = lines.with_filter(filter_fn(is_news));
     tracing_subscriber::registry()
         .with(filter)
         .with(lines)
@@ -78,6 +81,12 @@ pub(crate) fn parse_level(text: &str) -> Result<EnvFilter, LevelError> {
         }
     }
     EnvFilter::builder().parse(directives.join(",")).map_err(|error| refuse(format!(" ({error})")))
+}
+
+/// The API server's client complains of every attempt and every connection that breaks, in each
+/// sidecar of a cluster whose API server is away. The source tells what that means, once.
+fn is_news(metadata: &Metadata<'_>) -> bool {
+    *metadata.level() > Level::WARN || !metadata.target().starts_with("kube_client")
 }
 
 fn colours() -> bool {
