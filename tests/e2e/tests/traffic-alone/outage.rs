@@ -3,7 +3,7 @@
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, ensure};
 use weft_e2e::rate::{Load, Traffic};
 use weft_e2e::{PATIENCE, Server, eventually, run, web};
 use weft_tests::lab::metrics::{samples, sum};
@@ -18,6 +18,7 @@ const MINUTE: Duration = Duration::from_secs(60);
 const CATCHING_UP: Duration = Duration::from_secs(20);
 
 const COMPONENT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../cluster/node/component.sh");
+const KUBECTL: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../cluster/kubectl");
 const ENTER: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../cluster/enter");
 
 #[test]
@@ -44,7 +45,7 @@ fn the_api_server_is_away_for_a_minute() {
             shop.load(&Load::new("grpc", 200, &["http://ratings"]).with(&["--protocol", "grpc"]))
                 .await?,
         ];
-        let late = shop.traffic_of("late");
+        let late = shop.traffic_of("late-caller");
         late.pod.ready().await?;
         for one in &known[..2] {
             saw_edit(one, 1).await?;
@@ -54,7 +55,7 @@ fn the_api_server_is_away_for_a_minute() {
             sidecars.push((pod.name.clone(), pod.addresses().await?.swap_remove(0)));
         }
 
-        let (outage, began) = (ApiServer::stop()?, Instant::now());
+        let (outage, began) = (Outage::begin()?, Instant::now());
         let stopped = now();
         while began.elapsed() < MINUTE {
             for (name, address) in &sidecars {
@@ -70,8 +71,8 @@ fn the_api_server_is_away_for_a_minute() {
             // The last bookmark may have come just before.
             ensure!(view.age > MINUTE.as_secs_f64() - 5.0, "{name} is only {} s old", view.age);
         }
-        drop(outage);
         let started = Instant::now();
+        drop(outage);
 
         // As soon as the API server answers somebody edits the route.
         eventually(PATIENCE, "the API server to be back", async || {
@@ -130,7 +131,7 @@ fn late() -> Load {
     let answers = "curl --silent --insecure --max-time 2 --output /dev/null";
     let script =
         format!("while {answers} https://$KUBERNETES_SERVICE_HOST/livez; do sleep 0.2; done");
-    Load::new("late", 50, &["http://late"]).with(&["--reuse", "10"]).once(&script)
+    Load::new("late-caller", 50, &["http://late"]).with(&["--reuse", "10"]).once(&script)
 }
 
 /// When an edit was first in effect, in seconds since 1970.
@@ -163,31 +164,46 @@ impl View {
     }
 }
 
-/// Away until this is dropped.
-struct ApiServer;
+/// The API server is away until this is dropped, and the controller-manager with it: without one it
+/// would lose its leadership and end, and be started anew when there is one again. (The cluster's own
+/// has none to lose. It would stay, find that the node has not been heard of for a minute, and take all
+/// pods out of the endpoints.)
+struct Outage;
 
-impl ApiServer {
-    fn stop() -> Result<ApiServer> {
-        let stopped = ApiServer;
-        component("stop")?;
-        Ok(stopped)
+impl Outage {
+    fn begin() -> Result<Outage> {
+        let outage = Outage;
+        component("stop", "controller-manager")?;
+        component("stop", "apiserver")?;
+        Ok(outage)
+    }
+
+    fn end() -> Result<()> {
+        component("start", "apiserver")?;
+        let began = Instant::now();
+        while !succeeds(Command::new(KUBECTL).args(["get", "--raw", "/readyz"]))? {
+            ensure!(began.elapsed() < PATIENCE, "it is not ready");
+            std::thread::sleep(Duration::from_millis(100));
+        }
+        component("start", "controller-manager")
     }
 }
 
-impl Drop for ApiServer {
+impl Drop for Outage {
     fn drop(&mut self) {
-        if let Err(error) = component("start") {
+        if let Err(error) = Outage::end() {
             eprintln!("the API server is not back: {error:#}");
         }
     }
 }
 
-fn component(action: &str) -> Result<()> {
+fn component(action: &str, name: &str) -> Result<()> {
     let mut command = Command::new(ENTER);
-    command.args(["--node", COMPONENT, action, "apiserver"]).stdin(Stdio::null());
-    let output = command.output().context(ENTER)?;
-    if !output.status.success() {
-        bail!("{action}: {}", String::from_utf8_lossy(&output.stderr));
-    }
+    ensure!(succeeds(command.args(["--node", COMPONENT, action, name]))?, "cannot {action} {name}");
     Ok(())
+}
+
+fn succeeds(command: &mut Command) -> Result<bool> {
+    let quiet = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+    Ok(quiet.status().with_context(|| format!("{command:?}"))?.success())
 }
