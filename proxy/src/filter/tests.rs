@@ -1,5 +1,7 @@
 //! Each row of the API's tables for redirects and rewrites, and the header modifiers.
 
+mod cors;
+
 use http::request::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue, Request, StatusCode, Uri};
 use weft_gamma::route::{HeaderModifier, PathMatch, PathModifier, Redirect, Rewrite, Scheme};

@@ -107,6 +107,25 @@ fn opaque_connections_are_counted() {
 }
 
 #[test]
+fn mirrors_are_counted_by_outcome_and_bounded_and_let_go() {
+    let metrics = new(1);
+    let mirror = metrics.mirror(reviews(0, "reviews-v2"));
+    assert!(Arc::ptr_eq(&mirror, &metrics.mirror(reviews(0, "reviews-v2"))));
+    mirror.ended("completed");
+    mirror.ended("completed");
+    mirror.ended("fell_behind");
+    metrics.mirror(reviews(1, "reviews-v2")).ended("completed");
+    let text = metrics.encode();
+    let counted = |labels: &str| samples(&text)[&format!("weft_route_mirrors_total{{{labels}}}")];
+    assert_eq!(counted(&format!("{REVIEWS},outcome=\"completed\"")), 2.0);
+    assert_eq!(counted(&format!("{REVIEWS},outcome=\"fell_behind\"")), 1.0);
+    assert!(text.contains("backend_port=\"other\",outcome=\"completed\"} 1\n"), "{text}");
+    drop(mirror);
+    let later = |minutes: u64| Instant::now() + Duration::from_secs(minutes * 60);
+    assert_eq!((metrics.sweep(later(1)), metrics.sweep(later(17))), (0, 1));
+}
+
+#[test]
 fn the_same_labels_are_the_same_series() {
     let metrics = new(10);
     let first = metrics.route(reviews(0, "reviews-v2"));
@@ -308,6 +327,7 @@ fn everything() -> Arc<Metrics> {
         series.record(ok(), Duration::from_millis(1));
         series.retried();
     }
+    metrics.mirror(reviews(0, "reviews-v3")).ended("completed");
     let tcp = metrics.tcp(mysql());
     tcp.opened();
     tcp.opened();

@@ -180,9 +180,6 @@ impl Body for RequestBody {
             ready!(held.poll_open(cx))?;
             this.held = None;
         }
-        if let Some(tee) = &mut this.tee {
-            ready!(tee.poll_turn(cx));
-        }
         let frame = match &mut this.source {
             Source::Nothing => return Poll::Ready(None),
             Source::Client(body) => {

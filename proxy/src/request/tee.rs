@@ -15,16 +15,14 @@ use super::body::BodyError;
 use crate::backend::local::LocalBackend;
 
 /// What may wait for one mirror, in bytes.
-const COPY_BYTES: usize = 1024 * 1024;
+const COPY_BYTES: usize = 4 * 1024 * 1024;
 /// What may wait for all copies that a worker sends to one backend, in bytes.
-const BACKLOG_BYTES: usize = 4 * 1024 * 1024;
+const BACKLOG_BYTES: usize = 8 * 1024 * 1024;
 /// How many copies a worker has under way to one backend at most: one that answers nothing would
 /// otherwise take a connection for each request.
 const BACKLOG_COPIES: usize = 256;
 /// What a frame costs beside its data.
 const FRAME_BYTES: usize = 128;
-/// With so much waiting, mirrors are given a turn on the thread that they share with the request.
-const TURN_BYTES: usize = 128 * 1024;
 
 /// What one worker holds of the copies that it sends to a backend.
 #[derive(Debug, Default)]
@@ -39,11 +37,7 @@ pub(super) struct Place(Rc<LocalBackend>);
 
 /// The writing ends of a body's copies.
 #[derive(Debug, Default)]
-pub(super) struct Tee {
-    queues: Vec<Rc<Queue>>,
-    /// The mirrors had their turn, and the body goes on.
-    yielded: bool,
-}
+pub(super) struct Tee(Vec<Rc<Queue>>);
 
 /// The reading end: a body.
 #[derive(Debug)]
@@ -101,36 +95,23 @@ impl Tee {
     /// Another copy, of a body of this size, for a mirror at `backend`.
     pub(super) fn copy(&mut self, backend: Rc<LocalBackend>, size: SizeHint) -> Copied {
         let queue = Rc::new(Queue { backend, state: RefCell::default() });
-        self.queues.push(queue.clone());
+        self.0.push(queue.clone());
         Copied { queue, size }
     }
 
     /// Whether nobody wants a copy any more.
     pub(super) fn is_unread(&self) -> bool {
-        self.queues.is_empty()
-    }
-
-    /// Lets the mirrors take what waits for them, once: they run on the thread that reads the body,
-    /// and would otherwise fall behind a body that comes in one piece.
-    pub(super) fn poll_turn(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        let waits = |queue: &Rc<Queue>| queue.state.borrow().bytes > TURN_BYTES;
-        if self.yielded || !self.queues.iter().any(waits) {
-            return Poll::Ready(());
-        }
-        self.yielded = true;
-        cx.waker().wake_by_ref();
-        Poll::Pending
+        self.0.is_empty()
     }
 
     /// Copies a frame.
     pub(super) fn push(&mut self, frame: &Frame<Bytes>) {
-        self.yielded = false;
-        self.queues.retain(|queue| queue.push(frame));
+        self.0.retain(|queue| queue.push(frame));
     }
 
     /// The body has come to its end.
     pub(super) fn end(&mut self, end: End) {
-        for queue in self.queues.drain(..) {
+        for queue in self.0.drain(..) {
             queue.end(end);
         }
     }

@@ -167,3 +167,48 @@ fn response_headers_are_modified() {
         assert_eq!(answer.head.sorted(), ["content-length: 0", "server: ours", "x-add: a,b"]);
     });
 }
+
+/// What the API forbids, or nobody implements, is answered with an error, and nothing else is.
+#[test]
+fn filters_that_cannot_be_honoured_refuse_their_rule() {
+    run(async {
+        let one = Server::http1("one").await;
+        let redirect = "{type: RequestRedirect, requestRedirect: {}}";
+        let rewrite = "{type: URLRewrite, urlRewrite: {hostname: a}}";
+        let set =
+            "{type: RequestHeaderModifier, requestHeaderModifier: {set: [{name: a, value: b}]}}";
+        let backends = "backendRefs: [{name: one, port: 80}]";
+        for rule in [
+            format!("filters: [{redirect}, {rewrite}]"),
+            format!("filters: [{redirect}], {backends}"),
+            format!("filters: [{set}, {set}], {backends}"),
+            format!("backendRefs: [{{name: one, port: 80, filters: [{redirect}, {rewrite}]}}]"),
+            format!("backendRefs: [{{name: one, port: 80, filters: [{set}, {set}]}}]"),
+            format!(
+                "filters: [{{type: ExtensionRef, extensionRef: {{group: g, kind: K, name: n}}}}], \
+                 {backends}"
+            ),
+            format!(
+                "filters: [{{type: ExternalAuth, externalAuth: {{protocol: HTTP, \
+                   backendRef: {{name: one, port: 80}}, http: {{}}}}}}], {backends}"
+            ),
+            format!("filters: [{{type: FromTheFuture}}], {backends}"),
+            format!(
+                "filters: [{{type: ResponseHeaderModifier, responseHeaderModifier: \
+                   {{set: [{{name: content-length, value: '1'}}]}}}}], {backends}"
+            ),
+        ] {
+            let mesh = Mesh::new();
+            mesh.service("default/one", "http", &[one.addr]);
+            let service = mesh.service("default/svc", "http", &[]);
+            let rules =
+                format!("[{{matches: [{{path: {{value: /bad}}}}], {rule}}}, {{{backends}}}]");
+            mesh.http_route("default/route", "default/svc", &rules);
+            let answer = mesh.get(service, "/bad").await;
+            assert_eq!(answer.status(), 500, "{rule}");
+            assert_eq!(answer.header("x-weft-reason"), Some("rule_refused"), "{rule}");
+            assert!(answer.text().contains("spec.rules[0]."), "{rule}: {}", answer.text());
+            assert_eq!(mesh.get(service, "/good").await.text(), "one", "{rule}");
+        }
+    });
+}

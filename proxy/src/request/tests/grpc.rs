@@ -1,4 +1,5 @@
-//! gRPC: HTTP/2 to backends whatever their port says, statuses, balance per request.
+//! gRPC: HTTP/2 to backends whatever their port says, statuses, balance per request, and what a
+//! GRPCRoute can say. The official suite's cases are in [`super::suite`].
 
 use bytes::Bytes;
 use http::{HeaderMap, Request, Response, Version};
@@ -6,7 +7,7 @@ use http_body_util::BodyExt;
 use hyper::body::Incoming;
 
 use super::http2::{connect, whole};
-use crate::testing::{Body, Mesh, Server, empty, refusing, run, text, with_trailers};
+use crate::testing::{Body, Mesh, RawBackend, Server, empty, refusing, run, text, with_trailers};
 
 fn call(method: &str, message: &'static str) -> Request<Body> {
     Request::post(format!("http://echo:80/{method}"))
@@ -133,5 +134,171 @@ fn a_refusal_is_a_grpc_status() {
                 assert!(message.len() > 10 && !message.contains('\n'), "{message}");
             }
         }
+    });
+}
+
+#[test]
+fn what_cannot_be_answered_is_a_grpc_status_whatever_went_wrong() {
+    run(async {
+        let mesh = Mesh::with("default", |limits| limits.max_headers = 20);
+        let (closes, babbles) = (RawBackend::listen().await, RawBackend::listen().await);
+        mesh.service("default/closes", "grpc", &[closes.addr]);
+        mesh.service("default/babbles", "grpc", &[babbles.addr]);
+        let service = mesh.service("default/echo", "grpc", &[]);
+        let rules = r#"
+- matches: [{method: {service: s, method: Closes}}]
+  backendRefs: [{name: closes, port: 80}]
+- matches: [{method: {service: s, method: Babbles}}]
+  filters:
+  - {type: ResponseHeaderModifier, responseHeaderModifier: {set: [{name: x-by, value: weft}]}}
+  backendRefs: [{name: babbles, port: 80}]
+- matches: [{method: {service: s, method: Rewritten}}]
+  filters: [{type: URLRewrite, urlRewrite: {hostname: a}}]
+  backendRefs: [{name: closes, port: 80}]
+"#;
+        mesh.grpc_route("default/route", "default/echo", rules);
+        let mut client = connect(&mesh, service).await;
+        tokio::task::spawn_local(async move {
+            loop {
+                let mut server = closes.accept().await;
+                server.until(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n").await;
+            }
+        });
+        tokio::task::spawn_local(async move {
+            loop {
+                babbles.accept().await.send("HTTP/1.1 400 Bad Request\r\n\r\n").await;
+            }
+        });
+        let mut many = call("s/Closes", "x");
+        for number in 0..20 {
+            let name = http::HeaderName::try_from(format!("x-{number}")).unwrap();
+            many.headers_mut().insert(name, "1".parse().unwrap());
+        }
+        let mut two_hosts = call("s/Closes", "x");
+        two_hosts.headers_mut().insert("host", "other".parse().unwrap());
+        for (call, status, reasons) in [
+            (call("s/Closes", "x"), "14", &["backend_closed"][..]),
+            (call("s/Babbles", "x"), "14", &["backend_closed", "backend_protocol"]),
+            // No filter of a GRPCRoute.
+            (call("s/Rewritten", "x"), "14", &["rule_refused"]),
+            (many, "8", &["too_many_headers"]),
+            (two_hosts, "13", &["bad_request"]),
+        ] {
+            let response = client.send_request(call).await.unwrap();
+            assert!(hyper::body::Body::is_end_stream(response.body()), "{reasons:?}");
+            let headers = response.headers();
+            assert_eq!(
+                (response.status().as_u16(), &headers["grpc-status"]),
+                (200, &status.parse().unwrap()),
+                "{reasons:?}"
+            );
+            assert_eq!(headers["content-type"], "application/grpc");
+            let reason = headers["x-weft-reason"].to_str().unwrap();
+            assert!(reasons.contains(&reason), "{reason} is none of {reasons:?}");
+            // The rule's filters see the proxy's own answers too.
+            assert_eq!(headers.contains_key("x-by"), reasons.contains(&"backend_protocol"));
+        }
+    });
+}
+
+/// GRPCMethodMatch: "If left empty or omitted, will match any service." "Exact", "RegularExpression".
+#[test]
+fn methods_are_matched_by_service_by_method_and_by_pattern() {
+    run(async {
+        let mesh = Mesh::new();
+        let service = mesh.service("default/echo", "grpc", &[]);
+        let matches = [
+            ("both", "method: {service: a.B, method: C}"),
+            ("service", "method: {service: a.B}"),
+            ("method", "method: {method: C}"),
+            (
+                "pattern",
+                "method: {type: RegularExpression, service: 'x\\.[a-z]+', method: 'Get.*'}",
+            ),
+            ("header", "headers: [{name: tenant, value: blue}]"),
+            (
+                "header-pattern",
+                "headers: [{type: RegularExpression, name: tenant, value: 'gr(een|ay)'}]",
+            ),
+        ];
+        let mut rules = String::new();
+        for (name, matched) in matches {
+            mesh.service(&format!("default/{name}"), "grpc", &[echo(name).await.addr]);
+            rules.push_str(&format!(
+                "- {{matches: [{{{matched}}}], backendRefs: [{{name: {name}, port: 80}}]}}\n"
+            ));
+        }
+        mesh.grpc_route("default/route", "default/echo", &rules);
+        let mut client = connect(&mesh, service).await;
+        for (path, tenant, expected) in [
+            ("a.B/C", "", "both"),
+            ("a.B/D", "", "service"),
+            ("b.B/C", "", "method"),
+            ("x.foo/GetAll", "", "pattern"),
+            // The whole value, with case.
+            ("x.foo.bar/GetAll", "", "12"),
+            ("x.foo/Forget", "", "12"),
+            ("x.Foo/Get", "", "12"),
+            ("a.b/C2", "", "12"),
+            ("z.Z/Z", "blue", "header"),
+            ("z.Z/Z", "gray", "header-pattern"),
+            ("z.Z/Z", "greenish", "12"),
+            // "Characters in a matching service" come before headers.
+            ("a.B/D", "blue", "service"),
+        ] {
+            let mut call = call(path, "x");
+            if !tenant.is_empty() {
+                call.headers_mut().insert("tenant", tenant.parse().unwrap());
+            }
+            let response = client.send_request(call).await.unwrap();
+            let headers = response.headers();
+            let got = headers.get("served-by").unwrap_or_else(|| &headers["grpc-status"]);
+            assert_eq!(got, expected, "{path} {tenant}");
+        }
+    });
+}
+
+#[test]
+fn filters_of_a_grpc_route_and_of_its_backends() {
+    run(async {
+        let mesh = Mesh::new();
+        let server = Server::start(true, |request: Request<Incoming>| async move {
+            let seen = |name: &str| request.headers().get(name).cloned();
+            let mut response = Response::builder()
+                .header("content-type", "application/grpc")
+                .header("grpc-status", "0")
+                .header("x-gone", "1")
+                .header("x-list", "a");
+            for (name, value) in
+                [("seen-rule", seen("x-rule")), ("seen-backend", seen("x-backend"))]
+            {
+                if let Some(value) = value {
+                    response = response.header(name, value);
+                }
+            }
+            response.body(empty()).unwrap()
+        })
+        .await;
+        mesh.service("default/one", "grpc", &[server.addr]);
+        let service = mesh.service("default/echo", "grpc", &[]);
+        let rules = r#"
+- filters:
+  - {type: RequestHeaderModifier, requestHeaderModifier: {set: [{name: x-rule, value: r}, {name: x-backend, value: r}]}}
+  - {type: ResponseHeaderModifier, responseHeaderModifier: {remove: [x-gone], add: [{name: x-list, value: r}]}}
+  backendRefs:
+  - name: one
+    port: 80
+    filters:
+    - {type: RequestHeaderModifier, requestHeaderModifier: {set: [{name: x-backend, value: b}]}}
+    - {type: ResponseHeaderModifier, responseHeaderModifier: {add: [{name: x-list, value: b}]}}
+"#;
+        mesh.grpc_route("default/route", "default/echo", rules);
+        let mut client = connect(&mesh, service).await;
+        let response = client.send_request(call("s/Echo", "x")).await.unwrap();
+        let headers = response.headers();
+        for (name, value) in [("seen-rule", "r"), ("seen-backend", "b"), ("x-list", "a,r,b")] {
+            assert_eq!(headers[name], value);
+        }
+        assert!(!headers.contains_key("x-gone"));
     });
 }

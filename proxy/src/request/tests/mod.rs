@@ -1,5 +1,6 @@
 //! Requests through the whole data path: a client, the proxy on real sockets, backends.
 
+mod cors;
 mod drain;
 mod expect;
 mod filters;
