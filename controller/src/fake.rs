@@ -59,6 +59,10 @@ pub(crate) const NAMESPACES: &str = "/api/v1/namespaces";
 pub(crate) const EVENTS: &str = "/api/v1/events";
 pub(crate) const HTTP_ROUTES: &str = "/apis/gateway.networking.k8s.io/v1/httproutes";
 pub(crate) const GRPC_ROUTES: &str = "/apis/gateway.networking.k8s.io/v1/grpcroutes";
+pub(crate) const TLS_ROUTES: &str = "/apis/gateway.networking.k8s.io/v1/tlsroutes";
+pub(crate) const TCP_ROUTES: &str = "/apis/gateway.networking.k8s.io/v1/tcproutes";
+/// Where a cluster has them whose Gateway API is older.
+pub(crate) const TCP_ROUTES_ALPHA: &str = "/apis/gateway.networking.k8s.io/v1alpha2/tcproutes";
 pub(crate) const GRANTS: &str = "/apis/gateway.networking.k8s.io/v1/referencegrants";
 pub(crate) const MESHES: &str = "/apis/gateway.networking.x-k8s.io/v1alpha1/xmeshes";
 pub(crate) const LEASES: &str = "/apis/coordination.k8s.io/v1/leases";

@@ -29,7 +29,7 @@ pub fn supported(implemented: &Implemented) -> Vec<&'static str> {
     features
 }
 
-const ALWAYS: [&str; 32] = [
+const ALWAYS: [&str; 34] = [
     "GRPCRoute",
     "GRPCRouteNamedRouteRule",
     "GRPCRouteRequestHeaderModifier",
@@ -62,6 +62,8 @@ const ALWAYS: [&str; 32] = [
     "MeshHTTPRouteRewritePath",
     "MeshHTTPRouteSchemeRedirect",
     "ReferenceGrant",
+    "TCPRoute",
+    "TLSRoute",
 ];
 
 #[cfg(test)]

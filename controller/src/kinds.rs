@@ -48,7 +48,7 @@ pub static GRPC_ROUTE: WatchedKind = WatchedKind {
     optional: false,
 };
 
-/// TLSRoute: what [`weft_gamma`] does not know (yet) gets no verdict, and its status is left alone.
+/// TLSRoute, which clusters before v1.5 of the API's standard channel do not have.
 pub static TLS_ROUTE: WatchedKind = WatchedKind {
     group: GATEWAY,
     kind: "TLSRoute",
@@ -57,7 +57,7 @@ pub static TLS_ROUTE: WatchedKind = WatchedKind {
     optional: true,
 };
 
-/// TCPRoute, as [`TLS_ROUTE`].
+/// TCPRoute, which clusters before v1.6 of the API's standard channel do not have.
 pub static TCP_ROUTE: WatchedKind = WatchedKind {
     group: GATEWAY,
     kind: "TCPRoute",

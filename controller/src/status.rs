@@ -7,7 +7,6 @@
 
 use serde_json::{Map, Value, json};
 use weft_gamma::condition::{Condition, Verdict};
-use weft_gamma::reference::ParentRef;
 
 use crate::CONTROLLER_NAME;
 
@@ -30,7 +29,7 @@ pub fn merge(route: &Value, verdicts: &[Verdict], now: &str) -> Option<Value> {
     let mut wanted: Vec<(&Value, &Verdict)> = Vec::new();
     for verdict in verdicts {
         // As the spec has it, to the letter: people and controllers find an entry by its parentRef.
-        if let Some(parent) = spec.iter().find(|raw| says(raw, &verdict.parent)) {
+        if let Some(parent) = spec.get(verdict.parent.index) {
             wanted.push((parent, verdict));
         }
     }
@@ -138,17 +137,6 @@ fn same(one: &Value, other: &Value) -> bool {
         Some(fields)
     };
     fields(one).is_some_and(|one| fields(other).is_some_and(|other| one == other))
-}
-
-/// Whether a parentRef of the spec is the one that was decoded to `parent`.
-fn says(raw: &Value, parent: &ParentRef) -> bool {
-    let text = |name: &str| raw[name].as_str();
-    text("group") == parent.group.as_deref()
-        && text("kind") == parent.kind.as_deref()
-        && text("namespace") == parent.namespace.as_deref()
-        && text("name") == Some(&parent.name)
-        && text("sectionName") == parent.section_name.as_deref()
-        && raw["port"].as_u64() == parent.port.map(u64::from)
 }
 
 fn items(value: &Value) -> &[Value] {

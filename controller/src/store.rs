@@ -14,7 +14,7 @@ use kube::core::TypeMeta;
 use weft_gamma::condition::Verdict;
 use weft_gamma::object::{NamespacedName, Object, ObjectKey, Objects, decode};
 use weft_gamma::resolve::{Settings, resolve};
-use weft_gamma::route::{Filter, Route};
+use weft_gamma::route::Route;
 
 use crate::kinds::{ROUTING, WatchedKind};
 use crate::watch::{Change, Update};
@@ -164,7 +164,7 @@ impl Store {
         for key in routes {
             let Some(route) = self.objects.routes.get(key) else { continue };
             objects.routes.insert(key.clone(), route.clone());
-            for name in parents(route) {
+            for name in route.parent_services() {
                 // The other routes of a parent may hold its ports.
                 for other in self.by_parent.get(&name).into_iter().flatten() {
                     if let Some(other) = self.objects.routes.get(other) {
@@ -173,7 +173,7 @@ impl Store {
                 }
                 self.copy_service(name, &mut objects);
             }
-            for name in backends(route) {
+            for name in route.backend_services() {
                 self.copy_service(name, &mut objects);
             }
         }
@@ -243,11 +243,11 @@ impl Store {
             return;
         }
         self.forget_references(&route.key);
-        for name in parents(route) {
+        for name in route.parent_services() {
             self.changed.parents.insert(name.clone());
             self.by_parent.entry(name).or_default().insert(route.key.clone());
         }
-        for name in backends(route) {
+        for name in route.backend_services() {
             self.by_backend.entry(name).or_default().insert(route.key.clone());
         }
     }
@@ -256,11 +256,11 @@ impl Store {
     /// concerned.
     fn forget_references(&mut self, key: &ObjectKey) {
         let Some(route) = self.objects.routes.get(key) else { return };
-        for name in parents(route) {
+        for name in route.parent_services() {
             remove_from(&mut self.by_parent, &name, key);
             self.changed.parents.insert(name);
         }
-        for name in backends(route) {
+        for name in route.backend_services() {
             remove_from(&mut self.by_backend, &name, key);
         }
     }
@@ -313,29 +313,6 @@ fn with_type(kind: &WatchedKind, version: &str, mut object: DynamicObject) -> Dy
     object.types = Some(TypeMeta { api_version: resource.api_version, kind: resource.kind });
     object.metadata.managed_fields = None;
     object
-}
-
-fn parents(route: &Route) -> BTreeSet<NamespacedName> {
-    route.parents.iter().filter_map(|parent| parent.service(&route.key.namespace)).collect()
-}
-
-fn backends(route: &Route) -> BTreeSet<NamespacedName> {
-    let mut names = BTreeSet::new();
-    let mirrors = |filters: &[Filter], names: &mut BTreeSet<NamespacedName>| {
-        for filter in filters {
-            if let Filter::Mirror(mirror) = filter {
-                names.insert(mirror.backend.service(&route.key.namespace));
-            }
-        }
-    };
-    for rule in &route.rules {
-        mirrors(&rule.filters, &mut names);
-        for backend in &rule.backends {
-            names.insert(backend.service(&route.key.namespace));
-            mirrors(&backend.filters, &mut names);
-        }
-    }
-    names
 }
 
 fn remove_from(index: &mut Index, name: &NamespacedName, key: &ObjectKey) {

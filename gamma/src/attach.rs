@@ -2,7 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use crate::object::{Service, Transport};
+use crate::object::{ObjectKey, Service, Transport};
+use crate::precedence::RouteOrder;
 use crate::reference::{ParentRef, port_list};
 use crate::route::{Route, RouteKind};
 
@@ -14,8 +15,10 @@ pub(crate) struct Attachment<'a> {
     pub(crate) index: usize,
     /// The indices of the Service's ports that the parentRef selects, or why it selects none.
     pub(crate) ports: Result<Vec<usize>, String>,
-    /// Those of `ports` that another kind of route holds.
-    pub(crate) lost: Vec<usize>,
+    /// Those of `ports` that another kind of route holds, with that kind.
+    pub(crate) lost: Vec<(usize, RouteKind)>,
+    /// Those of `ports` whose connections an older TCPRoute takes, with that route.
+    pub(crate) shadowed: Vec<(usize, &'a ObjectKey)>,
 }
 
 /// Whose clients a route is for.
@@ -38,7 +41,11 @@ impl<'a> Attachment<'a> {
 
     /// The indices of the Service's ports that the route holds by this parentRef.
     pub(crate) fn held(&self) -> impl Iterator<Item = usize> {
-        self.ports.iter().flatten().copied().filter(|port| !self.lost.contains(port))
+        self.ports.iter().flatten().copied().filter(|port| !self.has_lost(*port))
+    }
+
+    fn has_lost(&self, port: usize) -> bool {
+        self.lost.iter().any(|(lost, _)| *lost == port)
     }
 }
 
@@ -62,11 +69,13 @@ pub(crate) fn attach<'a>(
         for (index, parent) in route.parents.iter().enumerate() {
             if parent.service(&route.key.namespace).is_some_and(|name| name == service.name) {
                 let ports = select_ports(service, parent);
-                attachments.push(Attachment { route, index, ports, lost: Vec::new() });
+                let (lost, shadowed) = (Vec::new(), Vec::new());
+                attachments.push(Attachment { route, index, ports, lost, shadowed });
             }
         }
     }
     settle_conflicts(service, &mut attachments);
+    find_shadowed(service, &mut attachments);
     attachments
 }
 
@@ -109,7 +118,8 @@ fn select_ports(service: &Service, parent: &ParentRef) -> Result<Vec<usize>, Str
 /// "If multiple routes with different types both bind to the same Service and Port pair, only a single
 /// route type should be applied. The rejected routes should be ignored and have the
 /// `RouteConditionAccepted` status set to the (new) reason `RouteReasonConflicted`." The order of
-/// [`RouteKind`] is that of the GEP: "first one wins", GRPCRoute before HTTPRoute (GEP-1294).
+/// [`RouteKind`] is that of the GEP: "first one wins", GRPCRoute, HTTPRoute, TLSRoute, TCPRoute
+/// (GEP-1294).
 ///
 /// A route all of whose rules are refused holds its ports too: otherwise a typo in a GRPCRoute would
 /// hand its traffic to an HTTPRoute that nobody meant for it.
@@ -124,7 +134,34 @@ fn settle_conflicts(service: &Service, attachments: &mut [Attachment<'_>]) {
     }
     for attachment in attachments {
         let (route, group) = (attachment.route, Group::of(attachment.route, service));
-        let lost = |port: &usize| holders.get(&(group, *port)).is_some_and(|it| *it != route.kind);
-        attachment.lost = attachment.ports.iter().flatten().copied().filter(lost).collect();
+        let lost = |port: usize| {
+            let holder = *holders.get(&(group, port))?;
+            (holder != route.kind).then_some((port, holder))
+        };
+        attachment.lost = attachment.ports.iter().flatten().copied().filter_map(lost).collect();
+    }
+}
+
+/// "Attaching multiple TCPRoutes to the same listener results in only one route effectively receiving
+/// traffic": "the oldest Route". "All attached TCPRoutes are `Accepted`" (GEP-2644), so that the others
+/// can only be told in words.
+fn find_shadowed<'a>(service: &Service, attachments: &mut [Attachment<'a>]) {
+    let mut first: BTreeMap<(Group<'_>, usize), &'a Route> = BTreeMap::new();
+    for attachment in attachments.iter().filter(|it| it.route.kind == RouteKind::Tcp) {
+        let (route, group) = (attachment.route, Group::of(attachment.route, service));
+        for port in attachment.held() {
+            let first = first.entry((group, port)).or_insert(route);
+            if RouteOrder::of(route) < RouteOrder::of(first) {
+                *first = route;
+            }
+        }
+    }
+    for attachment in attachments.iter_mut().filter(|it| it.route.kind == RouteKind::Tcp) {
+        let (route, group) = (attachment.route, Group::of(attachment.route, service));
+        let older = |port: usize| {
+            let first = first.get(&(group, port)).filter(|first| first.key != route.key)?;
+            Some((port, &first.key))
+        };
+        attachment.shadowed = attachment.held().filter_map(older).collect();
     }
 }

@@ -56,7 +56,7 @@ pub struct Condition {
 /// What a route deserves for one of its parents: an entry of `status.parents`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Verdict {
-    /// The parentRef, as the spec has it.
+    /// The parentRef, as the spec has it; its index tells two alike apart.
     pub parent: ParentRef,
     /// Accepted and ResolvedRefs, then PartiallyInvalid where it applies.
     pub conditions: Vec<Condition>,

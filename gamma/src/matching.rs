@@ -1,4 +1,5 @@
-//! Finds the rule for a request, by the API's precedence, without a scan over routes.
+//! Finds the rule for a request, or for a TLS connection, by the API's precedence, without a scan over
+//! routes.
 //!
 //! The proxy builds a [`Matcher`] for the rules of a port whenever they change, and asks it once per
 //! request. Its answer is that of a scan over all matches in the order of [`crate::precedence`].
@@ -10,11 +11,14 @@
 
 mod bucket;
 mod criteria;
+mod sni;
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
 use http::{HeaderMap, Method};
+
+pub use self::sni::SniMatcher;
 
 use self::bucket::Bucket;
 use self::criteria::RequestHeaders;
@@ -44,7 +48,7 @@ pub struct Selected {
     pub matched: usize,
 }
 
-/// The matches of all rules of one port, indexed.
+/// The matches of all rules of one port, indexed: those of HTTPRoutes or GRPCRoutes.
 #[derive(Debug)]
 pub struct Matcher {
     /// All matches, in the order of precedence.
@@ -54,13 +58,14 @@ pub struct Matcher {
 
 impl Matcher {
     /// Indexes the matches of `rules`, which are of routes of `kind` and in the order that
-    /// [`crate::resolve::Attached`] has them in: it breaks ties.
+    /// [`crate::resolve::Attached`] has them in: it breaks ties. Of routes that are not about requests
+    /// (TLSRoute, TCPRoute), nothing matches any.
     pub fn new(kind: RouteKind, rules: &[ResolvedRule]) -> Self {
         let (candidates, index) = match kind {
-            RouteKind::Http => {
+            RouteKind::Http | RouteKind::Tls | RouteKind::Tcp => {
                 let candidates = sorted(rules, |it, rule, matched| match it {
                     Match::Http(criteria) => Some(HttpRank::new(criteria, rule, matched)),
-                    Match::Grpc(_) => None,
+                    _ => None,
                 });
                 let index = Index::Http(HttpIndex::new(&candidates));
                 (candidates, index)
@@ -68,7 +73,7 @@ impl Matcher {
             RouteKind::Grpc => {
                 let candidates = sorted(rules, |it, rule, matched| match it {
                     Match::Grpc(criteria) => Some(GrpcRank::new(criteria, rule, matched)),
-                    Match::Http(_) => None,
+                    _ => None,
                 });
                 let index = Index::Grpc(GrpcIndex::new(&candidates));
                 (candidates, index)
@@ -103,14 +108,14 @@ impl Candidate {
     fn http(&self) -> Option<&HttpMatch> {
         match self.criteria() {
             Match::Http(criteria) => Some(criteria),
-            Match::Grpc(_) => None,
+            _ => None,
         }
     }
 
     fn grpc(&self) -> Option<&GrpcMatch> {
         match self.criteria() {
             Match::Grpc(criteria) => Some(criteria),
-            Match::Http(_) => None,
+            _ => None,
         }
     }
 }

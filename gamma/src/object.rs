@@ -21,6 +21,10 @@ pub enum Kind {
     HttpRoute,
     /// gateway.networking.k8s.io/v1 GRPCRoute
     GrpcRoute,
+    /// gateway.networking.k8s.io/v1 (or v1alpha3, v1alpha2) TLSRoute
+    TlsRoute,
+    /// gateway.networking.k8s.io/v1 (or v1alpha2) TCPRoute
+    TcpRoute,
     /// gateway.networking.k8s.io/v1 (or v1beta1) ReferenceGrant
     ReferenceGrant,
 }
@@ -64,7 +68,7 @@ pub enum Object {
     Service(Service),
     /// A slice of a Service's endpoints.
     EndpointSlice(EndpointSlice),
-    /// An HTTPRoute or a GRPCRoute.
+    /// A route of any kind.
     Route(Route),
     /// A grant for references across namespaces.
     ReferenceGrant(ReferenceGrant),
@@ -194,7 +198,7 @@ pub struct Objects {
     pub services: BTreeMap<NamespacedName, Arc<Service>>,
     /// EndpointSlices by their own name.
     pub slices: BTreeMap<NamespacedName, Arc<EndpointSlice>>,
-    /// HTTPRoutes and GRPCRoutes by kind and name.
+    /// Routes of all kinds by kind and name.
     pub routes: BTreeMap<ObjectKey, Arc<Route>>,
     /// ReferenceGrants by name.
     pub grants: BTreeMap<NamespacedName, Arc<ReferenceGrant>>,
@@ -263,21 +267,32 @@ impl Objects {
         match key.kind {
             Kind::Service => self.services.remove(&name).is_some(),
             Kind::EndpointSlice => self.slices.remove(&name).is_some(),
-            Kind::HttpRoute | Kind::GrpcRoute => self.routes.remove(key).is_some(),
+            Kind::HttpRoute | Kind::GrpcRoute | Kind::TlsRoute | Kind::TcpRoute => {
+                self.routes.remove(key).is_some()
+            }
             Kind::ReferenceGrant => self.grants.remove(&name).is_some(),
+        }
+    }
+}
+
+impl Kind {
+    /// The kind's name in the API.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Kind::Service => "Service",
+            Kind::EndpointSlice => "EndpointSlice",
+            Kind::HttpRoute => "HTTPRoute",
+            Kind::GrpcRoute => "GRPCRoute",
+            Kind::TlsRoute => "TLSRoute",
+            Kind::TcpRoute => "TCPRoute",
+            Kind::ReferenceGrant => "ReferenceGrant",
         }
     }
 }
 
 impl fmt::Display for Kind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Kind::Service => "Service",
-            Kind::EndpointSlice => "EndpointSlice",
-            Kind::HttpRoute => "HTTPRoute",
-            Kind::GrpcRoute => "GRPCRoute",
-            Kind::ReferenceGrant => "ReferenceGrant",
-        })
+        f.write_str(self.as_str())
     }
 }
 

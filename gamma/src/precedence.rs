@@ -2,13 +2,13 @@
 //!
 //! [`crate::resolve`] sorts routes by [`RouteOrder`], so that a rule's index among the rules of a
 //! port stands for its route's age and name and for its place in the route; [`crate::matching`] sorts
-//! matches by [`HttpRank`] or [`GrpcRank`], of which that index is the last part but one.
+//! matches by [`HttpRank`], [`GrpcRank`] or [`SniRank`], of which that index is the last part but one.
 //!
 //! In all of them, the lesser value takes precedence.
 
 use std::cmp::{Ordering, Reverse};
 
-use crate::route::{GrpcMatch, HttpMatch, PathMatch, Route, ValueMatch};
+use crate::route::{GrpcMatch, HttpMatch, PathMatch, Route, SniMatch, ValueMatch};
 
 /// The order among routes whose matches tie.
 ///
@@ -56,6 +56,29 @@ pub struct GrpcRank {
     headers: Reverse<usize>,
     rule: usize,
     matched: usize,
+}
+
+/// The rank of a TLSRoute's hostname.
+///
+/// "In the event that multiple TLSRoutes specify intersecting hostnames (e.g. overlapping wildcard
+/// matching and exact matching hostnames), precedence must be given to rules from the TLSRoute with the
+/// largest number of:
+/// * Characters in a matching non-wildcard hostname.
+/// * Characters in a matching hostname."
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct SniRank {
+    name: SniNameRank,
+    rule: usize,
+    matched: usize,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum SniNameRank {
+    Exact(Reverse<usize>),
+    Wildcard(Reverse<usize>),
+    Any,
+    /// Below everything that can be read: it takes nothing from a good rule.
+    Unreadable,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -146,6 +169,21 @@ impl GrpcRank {
             rule,
             matched,
         }
+    }
+}
+
+impl SniRank {
+    /// The rank of the match with index `matched` of the rule with index `rule`, where rules are in
+    /// [`RouteOrder`] and then in their route's order.
+    pub fn new(criteria: &SniMatch, rule: usize, matched: usize) -> Self {
+        // Hostnames are ASCII: bytes are characters.
+        let name = match criteria {
+            SniMatch::Exact(name) => SniNameRank::Exact(Reverse(name.len())),
+            SniMatch::Wildcard(suffix) => SniNameRank::Wildcard(Reverse(suffix.len())),
+            SniMatch::Any => SniNameRank::Any,
+            SniMatch::Unreadable => SniNameRank::Unreadable,
+        };
+        Self { name, rule, matched }
     }
 }
 

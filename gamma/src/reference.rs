@@ -1,12 +1,13 @@
 //! References between objects: parents, backends, and the grants that backends in other namespaces
 //! need.
 
+use std::collections::BTreeSet;
 use std::fmt;
 
 use crate::condition::Reason;
 use crate::object::{NamespacedName, Objects, Service, ServicePort};
 use crate::resolve::BackendProblem;
-use crate::route::{Filter, RouteKind};
+use crate::route::{Filter, Route, RouteKind};
 
 /// The API group of routes.
 pub(crate) const GATEWAY_GROUP: &str = "gateway.networking.k8s.io";
@@ -14,6 +15,8 @@ pub(crate) const GATEWAY_GROUP: &str = "gateway.networking.k8s.io";
 /// A `parentRef`. Displayed as `Service default/reviews port 9080`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ParentRef {
+    /// Its index in `spec.parentRefs`.
+    pub index: usize,
     /// As written; the API's default is `gateway.networking.k8s.io`.
     pub group: Option<String>,
     /// As written; the API's default is `Gateway`.
@@ -70,9 +73,62 @@ impl ParentRef {
         let service = group && self.kind.as_deref() == Some("Service");
         service.then(|| named(self.namespace.as_deref(), route_namespace, &self.name))
     }
+
+    /// Whether the two say the same, wherever they stand.
+    pub(crate) fn says_as(&self, other: &ParentRef) -> bool {
+        Self { index: other.index, ..self.clone() } == *other
+    }
+}
+
+/// What a route refers to: what its verdicts and its traffic depend on besides the route itself and the
+/// other routes of its parents.
+impl Route {
+    /// The Services that it names as its parents.
+    pub fn parent_services(&self) -> impl Iterator<Item = NamespacedName> {
+        self.parents.iter().filter_map(|parent| parent.service(&self.key.namespace))
+    }
+
+    /// The Services that it names as backends, of rules and of mirrors.
+    pub fn backend_services(&self) -> BTreeSet<NamespacedName> {
+        let backends = self.backend_refs().filter(|backend| backend.is_service());
+        backends.map(|backend| backend.service(&self.key.namespace)).collect()
+    }
+
+    /// The namespaces whose ReferenceGrants may decide on its backends.
+    pub fn grant_namespaces(&self) -> BTreeSet<String> {
+        // A grant decides only where the namespace is not the route's own, nor that of all its parents.
+        let parents: BTreeSet<NamespacedName> = self.parent_services().collect();
+        let needs_grant = |name: &NamespacedName| {
+            name.namespace != self.key.namespace
+                && parents.iter().any(|parent| parent.namespace != name.namespace)
+        };
+        let backends = self.backend_services().into_iter().filter(needs_grant);
+        backends.map(|name| name.namespace).collect()
+    }
+
+    fn backend_refs(&self) -> impl Iterator<Item = &BackendRef> {
+        self.rules.iter().flat_map(|rule| {
+            let backends = rule.backends.iter();
+            let of_backends =
+                backends.flat_map(|it| std::iter::once(it).chain(mirrors(&it.filters)));
+            mirrors(&rule.filters).chain(of_backends)
+        })
+    }
+}
+
+fn mirrors(filters: &[Filter]) -> impl Iterator<Item = &BackendRef> {
+    filters.iter().filter_map(|filter| match filter {
+        Filter::Mirror(mirror) => Some(&mirror.backend),
+        _ => None,
+    })
 }
 
 impl BackendRef {
+    /// "Support: Core for Kubernetes Service"
+    fn is_service(&self) -> bool {
+        self.group.is_empty() && self.kind == "Service"
+    }
+
     /// Namespace and name of the backend.
     pub fn service(&self, route_namespace: &str) -> NamespacedName {
         named(self.namespace.as_deref(), route_namespace, &self.name)
@@ -101,8 +157,7 @@ pub(crate) fn backend_port(
         reason,
         message: format!("{}{field}: {message}", backend.field),
     };
-    // "Support: Core for Kubernetes Service"
-    if !backend.group.is_empty() || backend.kind != "Service" {
+    if !backend.is_service() {
         let group = if backend.group.is_empty() { "core" } else { &backend.group };
         let message = format!(
             "{} of group {group} cannot be a backend; use a Service (group \"\")",
@@ -131,16 +186,35 @@ pub(crate) fn backend_port(
         let message = format!("must be set for a Service; {name} has {}", port_list(service));
         return Err(problem(Reason::BackendNotFound, ".port", message));
     };
-    if let Some(port) = service.tcp_port(number) {
-        return Ok(port.clone());
+    let Some(port) = service.tcp_port(number) else {
+        return Err(if service.ports.iter().any(|port| port.port == number) {
+            let message = format!("port {number} of Service {name} is not TCP");
+            problem(Reason::UnsupportedProtocol, ".port", message)
+        } else {
+            let ports = port_list(service);
+            let message = format!("Service {name} has no port {number}; it has {ports}");
+            problem(Reason::BackendNotFound, ".port", message)
+        });
+    };
+    // "If a Route is not able to send traffic to the backend using the specified protocol then the
+    // backend is considered invalid." (GEP-1911) What HTTP and gRPC are read, and would be sent on, in
+    // the clear; the streams of the other kinds may carry TLS.
+    let in_clear = !referrer.kind.is_of_streams();
+    if let Some(protocol) = port.app_protocol.as_deref().filter(|it| in_clear && needs_tls(it)) {
+        let message = format!(
+            "port {number} of Service {name} has appProtocol {protocol}, which needs TLS; {} is sent \
+             in the clear",
+            referrer.kind
+        );
+        return Err(problem(Reason::UnsupportedProtocol, ".port", message));
     }
-    Err(if service.ports.iter().any(|port| port.port == number) {
-        let message = format!("port {number} of Service {name} is not TCP");
-        problem(Reason::UnsupportedProtocol, ".port", message)
-    } else {
-        let message = format!("Service {name} has no port {number}; it has {}", port_list(service));
-        problem(Reason::BackendNotFound, ".port", message)
-    })
+    Ok(port.clone())
+}
+
+/// Values of `appProtocol` that mean HTTP or another protocol over TLS.
+fn needs_tls(app_protocol: &str) -> bool {
+    let protocols = ["https", "tls", "kubernetes.io/wss"];
+    protocols.iter().any(|it| app_protocol.eq_ignore_ascii_case(it))
 }
 
 /// The ports of a Service, for messages.
@@ -212,3 +286,6 @@ impl fmt::Display for ParentRef {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -64,7 +64,8 @@ pub struct Attached {
     /// no mesh.
     pub kind: Option<RouteKind>,
     /// The rules of all routes of that kind, oldest route first, then by `namespace/name`, then in
-    /// their route's order. [`crate::matching::Matcher`] ranks their matches.
+    /// their route's order. [`crate::matching::Matcher`] and [`crate::matching::SniMatcher`] rank their
+    /// matches; of TCPRoutes the first rule takes all connections.
     pub rules: Vec<ResolvedRule>,
 }
 
@@ -87,7 +88,8 @@ pub struct ResolvedRule {
     pub retry: Option<Retry>,
     /// Its backends, with the whole weights, the invalid ones among them.
     pub backends: Vec<ResolvedBackend>,
-    /// Not empty: the rule answers 500 (HTTP) or UNAVAILABLE (gRPC) whatever else it says.
+    /// Not empty: the rule answers 500 (HTTP) or UNAVAILABLE (gRPC), or closes the connection (TLS,
+    /// TCP), whatever else it says.
     pub refusals: Vec<Refusal>,
 }
 
@@ -102,7 +104,7 @@ pub struct ResolvedBackend {
     pub service: NamespacedName,
     /// The Service's port; 0 where the reference has none.
     pub port: u16,
-    /// The Service port behind the reference, or why the share is answered with 500.
+    /// The Service port behind the reference, or why the share is answered with 500 (TLS, TCP: closed).
     pub target: Result<ServicePort, BackendProblem>,
 }
 
@@ -149,7 +151,7 @@ pub fn resolve(objects: &Objects, settings: &Settings) -> Resolved {
         let mut list: Vec<Verdict> = Vec::with_capacity(entries.len());
         for (_, verdict) in entries {
             // The same parentRef twice is one entry of the status.
-            if list.iter().all(|other| other.parent != verdict.parent) {
+            if list.iter().all(|other| !other.parent.says_as(&verdict.parent)) {
                 list.push(verdict);
             }
         }
@@ -160,10 +162,7 @@ pub fn resolve(objects: &Objects, settings: &Settings) -> Resolved {
 
 /// Resolves one Service: what [`resolve`] has for it, without the rest.
 pub fn resolve_parent(objects: &Objects, service: &Service, settings: &Settings) -> ResolvedParent {
-    let attached = |route: &&Route| {
-        let namespace = &route.key.namespace;
-        route.parents.iter().any(|it| it.service(namespace).as_ref() == Some(&service.name))
-    };
+    let attached = |route: &&Route| route.parent_services().any(|name| name == service.name);
     let routes: Vec<&Route> = objects.routes.values().map(|it| &**it).filter(attached).collect();
     Pass::new(objects, service, &routes, settings).into_parent()
 }
@@ -247,7 +246,7 @@ impl<'a> Pass<'a> {
 fn routes_by_parent(objects: &Objects) -> BTreeMap<NamespacedName, Vec<&Route>> {
     let mut routes: BTreeMap<NamespacedName, Vec<&Route>> = BTreeMap::new();
     for route in objects.routes.values() {
-        for name in route.parents.iter().filter_map(|it| it.service(&route.key.namespace)) {
+        for name in route.parent_services() {
             let list = routes.entry(name).or_default();
             if list.last().is_none_or(|last| last.key != route.key) {
                 list.push(route);

@@ -1,4 +1,4 @@
-//! What a route means, parsed once: values of the kinds that a request is held against.
+//! What a route means, parsed once: values of the kinds that a request or connection is held against.
 
 use std::fmt;
 use std::time::Duration;
@@ -13,18 +13,22 @@ use crate::reference::{BackendRef, ParentRef};
 /// kinds claim one port, the greater one wins.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum RouteKind {
+    /// TCPRoute
+    Tcp,
+    /// TLSRoute
+    Tls,
     /// HTTPRoute
     Http,
     /// GRPCRoute
     Grpc,
 }
 
-/// An HTTPRoute or a GRPCRoute.
+/// A route.
 #[derive(Clone, Debug)]
 pub struct Route {
     /// Kind, namespace and name.
     pub key: ObjectKey,
-    /// Which of the two it is.
+    /// Which kind of route it is.
     pub kind: RouteKind,
     /// `metadata.creationTimestamp` in seconds since 1970. Missing (a file by hand): i64::MAX, so
     /// that an object without age counts as the newest.
@@ -33,7 +37,8 @@ pub struct Route {
     pub generation: i64,
     /// `spec.parentRefs`, in their order; those that cannot be read are in `problems`.
     pub parents: Vec<ParentRef>,
-    /// `spec.hostnames`, which the API tells meshes to ignore.
+    /// `spec.hostnames`. The API tells meshes to ignore those of an HTTPRoute or GRPCRoute; those of a
+    /// TLSRoute stand in its rules' matches.
     pub hostnames: Vec<String>,
     /// `spec.rules`, in their order.
     pub rules: Vec<Rule>,
@@ -56,8 +61,9 @@ pub struct Rule {
     pub timeouts: Timeouts,
     /// `retry`.
     pub retry: Option<Retry>,
-    /// Why the rule answers 500 instead of doing what it says: each a field that cannot be read or
-    /// that Weft does not implement. Empty for a good rule.
+    /// Why the rule answers 500 (TLSRoute and TCPRoute: closes the connection) instead of doing what
+    /// it says: each a field that cannot be read or that Weft does not implement. Empty for a good
+    /// rule.
     pub refusals: Vec<Refusal>,
 }
 
@@ -88,6 +94,10 @@ pub enum Match {
     Http(HttpMatch),
     /// Of a GRPCRoute.
     Grpc(GrpcMatch),
+    /// Of a TLSRoute: one of its hostnames.
+    Tls(SniMatch),
+    /// Of a TCPRoute: every connection.
+    Tcp,
 }
 
 /// A match of an HTTPRoute.
@@ -112,6 +122,21 @@ pub struct GrpcMatch {
     pub method: Option<ValueMatch>,
     /// `headers`.
     pub headers: Vec<HeaderMatch>,
+}
+
+/// A criterion on the server name that a TLS client asks for (SNI, RFC 6066), which is compared
+/// without case.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum SniMatch {
+    /// That name, in lower case.
+    Exact(String),
+    /// All names below a domain: for `*.example.com`, `a.example.com` and `a.b.example.com`, but not
+    /// `example.com`. Stored with its first dot, `.example.com`, in lower case.
+    Wildcard(String),
+    /// A TLSRoute without hostnames, which the API knew before v1: any name, or none.
+    Any,
+    /// A hostname that cannot be read: any name or none, at the lowest rank.
+    Unreadable,
 }
 
 /// A criterion on the path, which is compared without the query and case-sensitively.
@@ -280,9 +305,16 @@ impl RouteKind {
     /// The kind's name in the API.
     pub fn as_str(self) -> &'static str {
         match self {
+            RouteKind::Tcp => "TCPRoute",
+            RouteKind::Tls => "TLSRoute",
             RouteKind::Http => "HTTPRoute",
             RouteKind::Grpc => "GRPCRoute",
         }
+    }
+
+    /// Whether it is about connections that pass unread, and not about requests.
+    pub fn is_of_streams(self) -> bool {
+        matches!(self, RouteKind::Tls | RouteKind::Tcp)
     }
 }
 

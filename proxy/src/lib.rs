@@ -5,6 +5,7 @@
 
 pub mod admin;
 pub mod backend;
+pub mod client_hello;
 pub mod config;
 pub mod drain;
 pub mod fault;

@@ -1,5 +1,5 @@
-//! Logs: what happens to the sidecar (standard error) and, if wanted, a line for each request
-//! (standard output, [`access`]).
+//! Logs: what happens to the sidecar (standard error) and, if wanted, a line for each request and for
+//! each connection that passes unread (standard output, [`access`]).
 //!
 //! [`init`] is called once, by `main`. The level can be changed while the sidecar runs.
 
@@ -13,7 +13,7 @@ use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{EnvFilter, Layer, Registry, fmt, reload};
 
-pub use self::access::{AccessLog, AccessRecord};
+pub use self::access::{AccessLog, AccessRecord, ConnectionRecord};
 
 use crate::config::{Config, LogFormat};
 

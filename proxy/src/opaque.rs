@@ -1,6 +1,9 @@
-//! Traffic that passes unread: TCP and TLS to a Service's endpoints, and everything that is
-//! addressed to no Service.
+//! Traffic that passes unread: TCP and TLS to the backends of TLSRoutes and TCPRoutes, or to the
+//! Service's own endpoints where there are none; and everything that is addressed to no Service.
 
+mod record;
+
+use std::borrow::Cow;
 use std::io;
 use std::net::SocketAddr;
 use std::time::Instant;
@@ -8,10 +11,14 @@ use std::time::Instant;
 use tokio::io::copy_bidirectional_with_sizes;
 use tokio::net::TcpStream;
 
+use self::record::{Counted, Record};
+use crate::backend::Backend;
 use crate::backend::local::Lease;
+use crate::fault::{Fault, Kind};
+use crate::metrics::TcpSeries;
 use crate::prefixed::Prefixed;
 use crate::socket;
-use crate::table::Destination;
+use crate::table::{Action, Destination, StreamRouting, StreamRule, WeightedBackend};
 use crate::worker::Worker;
 
 /// One buffer each way.
@@ -20,63 +27,142 @@ const BUFFER: usize = 16 * 1024;
 /// Endpoints that are tried before a connection is given up.
 const ATTEMPTS: usize = 3;
 
-/// Joins a client with one of the Service's endpoints.
+/// A connection to a Service's port that is to pass unread.
+pub(crate) struct Stream {
+    pub(crate) client: Prefixed,
+    pub(crate) client_addr: SocketAddr,
+    /// The address that the application dialled.
+    pub(crate) original: SocketAddr,
+    pub(crate) hello: Hello,
+}
+
+/// What a client said first, as far as routes have to know.
+pub(crate) enum Hello {
+    /// Not read: no route asks for it.
+    Unread,
+    /// TLS, to a server of that name if the client gave one.
+    Tls(Option<String>),
+    /// Not what a TLSRoute could be held against.
+    Refused(Ended),
+}
+
+/// Why a connection was closed.
+#[derive(Debug)]
+pub(crate) struct Ended {
+    /// The word for metrics and logs.
+    pub(crate) reason: &'static str,
+    pub(crate) message: Cow<'static, str>,
+}
+
+/// Joins a client with an endpoint of the backend that the routes choose.
+///
+/// A connection that no rule matches, or whose backend cannot be had, is reset: "the underlying
+/// implementation MUST actively reject connection attempts to this backend" (TCPRoute, TLSRoute).
 pub(crate) async fn to_service(
     worker: &Worker,
-    mut client: Prefixed,
-    client_addr: SocketAddr,
+    stream: Stream,
     destination: &Destination,
 ) -> io::Result<()> {
-    let series = &destination.opaque_series;
-    let start = Instant::now();
-    series.opened();
-    let mut watch = worker.shared.drain.watch();
-    let (mut backend, _lease) = match connect(worker, destination).await {
-        Ok(connected) => connected,
-        Err((reason, error)) => {
-            tracing::debug!(client = %client_addr, service = %destination.service, %error, reason);
-            series.closed(start.elapsed(), 0, 0, reason);
-            client.reset().set();
-            return Err(error);
-        }
-    };
-    let joined = tokio::select! {
-        joined = join(&mut client, &mut backend) => joined,
-        // Nobody can tell where a stream of unknown protocol may be cut: it has until the deadline,
-        // after which the process ends.
-        () = async { watch.draining().await; std::future::pending().await } => Ok((0, 0)),
-    };
-    match joined {
-        Ok((sent, received)) => {
-            series.closed(start.elapsed(), sent, received, "");
+    let _watch = worker.shared.drain.watch();
+    let Stream { mut client, client_addr, original, hello } = stream;
+    let mut record = Record::begin(worker, destination, client_addr, original, &hello);
+    match serve(worker, destination, &hello, &mut client, &mut record).await {
+        Ok(()) => {
+            record.reason = "";
             Ok(())
         }
-        Err(error) => {
-            series.closed(start.elapsed(), 0, 0, "reset");
+        Err(ended) => {
+            record.reason = ended.reason;
             client.reset().set();
-            Err(error)
+            Err(io::Error::other(format!("{}: {}", ended.reason, ended.message)))
         }
+    }
+}
+
+async fn serve<'t>(
+    worker: &Worker,
+    destination: &'t Destination,
+    hello: &Hello,
+    client: &mut Prefixed,
+    record: &mut Record<'t>,
+) -> Result<(), Ended> {
+    let rule = select(destination, hello)?;
+    record.selected(rule);
+    let backend = choose(rule)?;
+    record.chosen(backend);
+    let target = match &backend.target {
+        Ok(target) => target,
+        Err(why) => return Err(Fault::new(Kind::BackendInvalid, why.clone()).into()),
+    };
+    let (stream, lease) = connect(worker, &target.backend).await?;
+    record.joined(lease.endpoint().endpoint.addr);
+    let mut stream = Counted::new(stream);
+    let joined = join(client, &mut stream).await;
+    record.count(&stream);
+    joined.map_err(|error| Ended { reason: "reset", message: error.to_string().into() })
+}
+
+/// The rule that a connection falls under. The choice is final, as that of a request.
+fn select<'t>(destination: &'t Destination, hello: &Hello) -> Result<&'t StreamRule, Ended> {
+    let (kind, rule) = match (&destination.streams, hello) {
+        (StreamRouting::Unrouted, _) => return Ok(&destination.unrouted_stream),
+        (StreamRouting::Tcp { rules }, _) => ("TCPRoute", rules.first()),
+        (StreamRouting::Tls { matcher, rules }, Hello::Tls(name)) => {
+            let selected = matcher.select(name.as_deref());
+            ("TLSRoute", selected.map(|selected| &rules[selected.rule]))
+        }
+        (StreamRouting::Tls { .. }, Hello::Refused(Ended { reason, message })) => {
+            return Err(Ended { reason, message: message.clone() });
+        }
+        (StreamRouting::Tls { .. }, Hello::Unread) => ("TLSRoute", None),
+    };
+    rule.ok_or_else(|| {
+        let name = match hello {
+            Hello::Tls(Some(name)) => Cow::Owned(format!("server name {name}")),
+            _ => Cow::Borrowed("connection without a server name"),
+        };
+        let (service, port) = (&destination.service, destination.port.port);
+        let message =
+            format!("no {kind} attached to Service {service} port {port} matches a {name}");
+        Fault::new(Kind::NoRuleMatched, message).into()
+    })
+}
+
+/// "Connection rejections must respect weight": the backend is chosen before it is looked at.
+fn choose(rule: &StreamRule) -> Result<&WeightedBackend<TcpSeries>, Fault> {
+    match &rule.action {
+        Action::Forward(split) => split.choose().ok_or_else(|| {
+            Fault::new(Kind::NoBackend, "the rule has no backend of a weight above 0")
+        }),
+        Action::Refuse(why) => Err(Fault::new(Kind::RuleRefused, why.clone())),
+        Action::Answer => Err(Fault::new(Kind::NoBackend, "the rule has no backend")),
     }
 }
 
 async fn connect(
     worker: &Worker,
-    destination: &Destination,
-) -> Result<(TcpStream, Lease), (&'static str, io::Error)> {
-    let backend = worker.backend(&destination.opaque);
+    backend: &std::sync::Arc<Backend>,
+) -> Result<(TcpStream, Lease), Fault> {
+    let local = worker.backend(backend);
     let mut tried = Vec::new();
     loop {
-        let Some(lease) = backend.pick(&tried) else {
-            let error = io::Error::new(io::ErrorKind::NotConnected, "no ready endpoint");
-            return Err(("no_ready_endpoint", error));
+        let Some(lease) = local.pick(&tried) else {
+            let message = format!("no endpoint of {} is ready", backend.name);
+            return Err(Fault::new(Kind::NoReadyEndpoint, message));
         };
+        let start = Instant::now();
         match lease.tcp(&worker.connect).await {
-            Ok(stream) => return Ok((stream, lease)),
+            Ok(stream) => {
+                // What else there is to know of it: nobody reads its answers.
+                lease.succeeded(start.elapsed());
+                return Ok((stream, lease));
+            }
             Err(error) => {
-                backend.failed(lease.endpoint());
+                local.failed(lease.endpoint());
                 tried.push(lease.endpoint().clone());
                 if tried.len() == ATTEMPTS {
-                    return Err(("connect_failed", error));
+                    let message = format!("no endpoint of {} accepts: {error}", backend.name);
+                    return Err(Fault::new(Kind::ConnectFailed, message));
                 }
             }
         }
@@ -92,23 +178,29 @@ pub(crate) async fn to_original(
     let _watch = worker.shared.drain.watch();
     let mut client = Prefixed::new(client, Vec::new());
     let joined = async {
-        let mut backend = TcpStream::connect(original).await?;
+        let backend = TcpStream::connect(original).await?;
         crate::backend::set_options(&backend)?;
-        join(&mut client, &mut backend).await
+        join(&mut client, &mut Counted::new(backend)).await
     };
     let joined = joined.await;
     if joined.is_err() {
         client.reset().set();
     }
-    joined.map(|_bytes| ())
+    joined
 }
 
 /// Copies both ways until both have ended; an end of one side is passed on as such, and a reset of
 /// one side is a reset of the other. Of the client's that is the caller's to see to.
-async fn join(client: &mut Prefixed, backend: &mut TcpStream) -> io::Result<(u64, u64)> {
+async fn join(client: &mut Prefixed, backend: &mut Counted) -> io::Result<()> {
     let copied = copy_bidirectional_with_sizes(client, backend, BUFFER, BUFFER).await;
     if copied.is_err() {
-        socket::reset_on_close(backend);
+        socket::reset_on_close(backend.stream());
     }
-    copied
+    copied.map(|_bytes| ())
+}
+
+impl From<Fault> for Ended {
+    fn from(fault: Fault) -> Self {
+        Self { reason: fault.reason(), message: fault.message }
+    }
 }

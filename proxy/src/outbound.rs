@@ -15,13 +15,14 @@ use tokio::io::AsyncReadExt;
 use tokio::net::{TcpListener, TcpStream};
 
 use crate::backend::{HTTP1_BUFFER, LocalExecutor, error_chain, set_options};
+use crate::client_hello::{self, Parsed};
 use crate::metrics::Metrics;
-use crate::opaque;
+use crate::opaque::{self, Ended, Hello, Stream};
 use crate::prefixed::Prefixed;
 use crate::protocol::{self, Declared, Detected};
 use crate::request::{self, Connection};
 use crate::socket;
-use crate::table::{Destination, Routing};
+use crate::table::{Destination, Routing, StreamRouting};
 use crate::worker::Worker;
 
 /// How long accepting pauses when the process is out of descriptors or memory, at most; half of it
@@ -138,15 +139,19 @@ async fn to_service(
 ) -> io::Result<()> {
     let connections = worker.shared.metrics.clone();
     let connections = connections.connections();
-    if destination.declared == Declared::Opaque {
-        connections.detected("opaque");
-        let stream = Prefixed::new(accepted.stream, Vec::new());
-        return opaque::to_service(&worker, stream, accepted.client, &destination).await;
-    }
-    let (detected, first) = detect(&worker, &mut accepted.stream, &destination).await?;
-    let stream = Prefixed::new(accepted.stream, first);
+    let (detected, mut first) = match &destination.streams {
+        // Whatever a connection carries, it is TCP: a TCPRoute needs none of its bytes.
+        StreamRouting::Tcp { .. } => (Detected::Other, Vec::new()),
+        // What the port does not declare, its routes do.
+        StreamRouting::Tls { .. } if !destination.declared.is_http() => (Detected::Tls, Vec::new()),
+        StreamRouting::Unrouted if destination.declared == Declared::Opaque => {
+            (Detected::Other, Vec::new())
+        }
+        _ => detect(&worker, &mut accepted.stream, &destination).await?,
+    };
     match detected {
         Detected::Http1 | Detected::Http2 => {
+            let stream = Prefixed::new(accepted.stream, first);
             let connection = Rc::new(Connection {
                 worker: worker.clone(),
                 client: accepted.client,
@@ -164,8 +169,19 @@ async fn to_service(
             Ok(())
         }
         Detected::Tls | Detected::Other | Detected::Incomplete => {
-            connections.detected(if detected == Detected::Tls { "tls" } else { "opaque" });
-            opaque::to_service(&worker, stream, accepted.client, &destination).await
+            let is_routed = matches!(destination.streams, StreamRouting::Tls { .. });
+            let hello = match detected {
+                Detected::Tls if is_routed => {
+                    client_hello(&worker, &mut accepted.stream, &mut first).await?
+                }
+                _ => Hello::Unread,
+            };
+            let is_tls = detected == Detected::Tls && !matches!(hello, Hello::Refused(_));
+            connections.detected(if is_tls { "tls" } else { "opaque" });
+            let client = Prefixed::new(accepted.stream, first);
+            let (client_addr, original) = (accepted.client, accepted.original);
+            let stream = Stream { client, client_addr, original, hello };
+            opaque::to_service(&worker, stream, &destination).await
         }
     }
 }
@@ -180,8 +196,8 @@ async fn detect(
     destination: &Destination,
 ) -> io::Result<(Detected, Vec<u8>)> {
     let limits = &worker.shared.limits;
-    let is_http = matches!(destination.declared, Declared::Http | Declared::Http2)
-        || matches!(destination.routing, Routing::Routed { .. });
+    let is_http =
+        destination.declared.is_http() || matches!(destination.routing, Routing::Routed { .. });
     let mut first = Vec::new();
     if !is_http && destination.is_server_first() {
         return Ok((Detected::Other, first));
@@ -209,7 +225,7 @@ async fn detect(
             Detected::Incomplete if is_http && first.len() >= 3 && !first.starts_with(b"PRI") => {
                 return Ok((Detected::Http1, first));
             }
-            Detected::Other if matches!(destination.declared, Declared::Http | Declared::Http2) => {
+            Detected::Other if destination.declared.is_http() => {
                 return Ok((Detected::Http1, first));
             }
             // The client has closed its side; without a request there is nobody to ask for anything.
@@ -219,6 +235,42 @@ async fn detect(
             Detected::Incomplete if read == 0 => return Ok((Detected::Other, first)),
             Detected::Incomplete => {}
             detected => return Ok((detected, first)),
+        }
+    }
+}
+
+/// Reads a ClientHello to its end, behind what there is of it in `first`: TLSRoutes are attached, so
+/// that nothing else can be served.
+async fn client_hello(
+    worker: &Worker,
+    stream: &mut TcpStream,
+    first: &mut Vec<u8>,
+) -> io::Result<Hello> {
+    let refused = |reason: &'static str, message: String| {
+        Ok(Hello::Refused(Ended { reason, message: message.into() }))
+    };
+    let patience = worker.shared.limits.header_timeout;
+    let mut deadline = pin!(tokio::time::sleep(patience));
+    loop {
+        match client_hello::parse(first) {
+            Parsed::Complete { server_name } => return Ok(Hello::Tls(server_name)),
+            Parsed::Incomplete => {}
+            Parsed::NotTls => {
+                return refused("not_tls", "TLSRoutes are attached, and it is no TLS".to_owned());
+            }
+            Parsed::Invalid(why) => return refused("client_hello_invalid", why.to_owned()),
+        }
+        first.reserve(FIRST_READ);
+        let read = tokio::select! {
+            read = stream.read_buf(first) => read?,
+            () = &mut deadline => {
+                let message = format!("no whole ClientHello within {} s", patience.as_secs());
+                return refused("client_hello_timeout", message);
+            }
+        };
+        if read == 0 {
+            let message = "the client closed before its ClientHello was whole".to_owned();
+            return refused("client_closed", message);
         }
     }
 }

@@ -15,6 +15,13 @@ pub(crate) enum Declared {
     Unknown,
 }
 
+impl Declared {
+    /// HTTP of any version.
+    pub(crate) fn is_http(self) -> bool {
+        matches!(self, Declared::Http | Declared::Http2)
+    }
+}
+
 /// What the first bytes of a connection say.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Detected {

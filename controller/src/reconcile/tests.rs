@@ -5,7 +5,9 @@ use tokio::task::JoinSet;
 
 use super::*;
 use crate::CONTROLLER_NAME;
-use crate::fake::{FakeApi, GRANTS, GRPC_ROUTES, HTTP_ROUTES, SERVICES};
+use crate::fake::{
+    FakeApi, GRANTS, GRPC_ROUTES, HTTP_ROUTES, SERVICES, TCP_ROUTES, TCP_ROUTES_ALPHA, TLS_ROUTES,
+};
 use crate::kinds::ROUTING;
 use crate::lease::Tenure;
 use crate::permission::Permissions;
@@ -62,8 +64,12 @@ fn route(name: &str, parent: &str, backend: &str) -> Value {
 }
 
 fn grpc_route(name: &str, parent: &str, backend: &str) -> Value {
+    route_of("GRPCRoute", name, parent, backend)
+}
+
+fn route_of(kind: &str, name: &str, parent: &str, backend: &str) -> Value {
     let mut object = route(name, parent, backend);
-    object["kind"] = json!("GRPCRoute");
+    object["kind"] = json!(kind);
     object
 }
 
@@ -251,6 +257,48 @@ async fn a_kind_that_is_not_installed_holds_nothing_up_and_works_when_it_comes()
 
     api.uninstall(GRPC_ROUTES);
     until_condition(&api, "shop/canary", "Accepted", "True/Accepted").await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn tls_routes_and_tcp_routes_get_their_status() {
+    let api = shop();
+    api.install(TLS_ROUTES);
+    api.install(TCP_ROUTES);
+    api.put(SERVICES, service("secrets"));
+    let mut tls = route_of("TLSRoute", "by-name", "secrets", "nowhere");
+    tls["spec"]["hostnames"] = json!(["a.example"]);
+    api.put(TLS_ROUTES, tls);
+    api.put(TCP_ROUTES, route_of("TCPRoute", "database", "secrets", "secrets"));
+    let _running = start(&api);
+    let until = async |collection: &str, key: &str, kind: &str, expected: &str| {
+        let is = |api: &FakeApi| (condition(api, collection, key, kind)? == expected).then_some(());
+        api.until(&format!("{kind} of {key} is {expected}"), is).await;
+    };
+    until(TLS_ROUTES, "shop/by-name", "Accepted", "True/Accepted").await;
+    until(TLS_ROUTES, "shop/by-name", "ResolvedRefs", "False/BackendNotFound").await;
+    until(TCP_ROUTES, "shop/database", "Accepted", "False/RouteReasonConflicted").await;
+    until(TCP_ROUTES, "shop/database", "ResolvedRefs", "True/ResolvedRefs").await;
+
+    // An HTTPRoute outranks the TLSRoute, as this one the TCPRoute.
+    api.put(HTTP_ROUTES, route("pages", "secrets", "secrets"));
+    until(TLS_ROUTES, "shop/by-name", "Accepted", "False/RouteReasonConflicted").await;
+    api.delete(HTTP_ROUTES, "shop/pages");
+    api.delete(TLS_ROUTES, "shop/by-name");
+    until(TCP_ROUTES, "shop/database", "Accepted", "True/Accepted").await;
+}
+
+/// TCPRoute is in the standard channel since v1.6 of the API; before, it had an alpha version only.
+#[tokio::test(start_paused = true)]
+async fn a_kind_that_is_served_in_an_alpha_version_only_is_read_and_written_in_it() {
+    let api = shop();
+    api.install(TCP_ROUTES_ALPHA);
+    let mut object = route_of("TCPRoute", "database", "reviews", "reviews");
+    object["apiVersion"] = json!("gateway.networking.k8s.io/v1alpha2");
+    api.delete(HTTP_ROUTES, "shop/canary");
+    api.put(TCP_ROUTES_ALPHA, object);
+    let _running = start(&api);
+    let accepted = |api: &FakeApi| condition(api, TCP_ROUTES_ALPHA, "shop/database", "Accepted");
+    assert_eq!(api.until("the TCPRoute has a status", accepted).await, "True/Accepted");
 }
 
 #[tokio::test(start_paused = true)]

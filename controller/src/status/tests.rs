@@ -1,4 +1,5 @@
 use weft_gamma::condition::{ConditionType, Reason};
+use weft_gamma::reference::ParentRef;
 
 use super::*;
 
@@ -7,6 +8,7 @@ const EARLIER: &str = "2026-11-20T08:00:00Z";
 
 fn service(name: &str) -> ParentRef {
     ParentRef {
+        index: 0,
         group: Some(String::new()),
         kind: Some("Service".to_owned()),
         namespace: None,
@@ -111,7 +113,8 @@ fn entries_of_other_controllers_stay_as_and_where_they_are() {
     });
     let old = json!([foreign, own_entry(raw("gone"), written(2, EARLIER)), same_parent]);
     let route = route(json!([{ "name": "gateway" }, raw("reviews")]), old);
-    let parents = merge(&route, &[verdict(service("reviews"))], NOW).expect("a difference");
+    let parents = merge(&route, &[verdict(ParentRef { index: 1, ..service("reviews") })], NOW)
+        .expect("a difference");
     assert_eq!(parents, json!([foreign, same_parent, own_entry(raw("reviews"), written(3, NOW))]));
 }
 
@@ -181,12 +184,15 @@ fn a_parent_ref_is_copied_to_the_letter() {
 }
 
 #[test]
-fn parents_of_one_service_are_told_apart_by_their_port() {
+fn parents_of_one_service_are_told_apart_by_their_place() {
     let with_port =
         |port: u16| json!({ "group": "", "kind": "Service", "name": "a", "port": port });
-    let decoded = |port: u16| ParentRef { port: Some(port), ..service("a") };
-    let route = route(json!([with_port(1), with_port(2), raw("a")]), Value::Null);
-    let verdicts = [verdict(decoded(1)), verdict(decoded(2)), verdict(service("a"))];
+    let decoded = |index: usize, port: Option<u16>| ParentRef { index, port, ..service("a") };
+    // What cannot be read has no verdict, and keeps its place.
+    let spec = json!([with_port(1), { "kind": "Service" }, with_port(2), raw("a")]);
+    let route = route(spec, Value::Null);
+    let verdicts =
+        [verdict(decoded(0, Some(1))), verdict(decoded(2, Some(2))), verdict(decoded(3, None))];
     let parents = merge(&route, &verdicts, NOW).expect("a difference");
     let refs: Vec<&Value> = items(&parents).iter().map(|it| &it["parentRef"]).collect();
     assert_eq!(refs, [&with_port(1), &with_port(2), &raw("a")]);

@@ -68,7 +68,8 @@ const NAMES: [(&str, &str); 4] = [("a", "s"), ("a", "t"), ("b", "s"), ("b", "t")
 /// Something that happens, of a small world in which everything meets.
 fn happening() -> impl Strategy<Value = Happening> {
     let name = || 0..NAMES.len();
-    let kind = prop_oneof![Just(&HTTP_ROUTE), Just(&GRPC_ROUTE)];
+    let kind =
+        prop_oneof![Just(&HTTP_ROUTE), Just(&GRPC_ROUTE), Just(&TLS_ROUTE), Just(&TCP_ROUTE)];
     prop_oneof![
         (name(), any::<bool>()).prop_map(|(name, headless)| Happening::Service(name, headless)),
         name().prop_map(Happening::NoService),

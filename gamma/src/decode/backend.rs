@@ -76,7 +76,13 @@ fn backend(value: &Value, at: &str, kind: RouteKind, faults: &mut Faults) -> Opt
     // Read apart, so that a filter that cannot be read does not cost the reference.
     let mut rest = map.clone();
     let own = rest.remove("filters");
-    let filters = filters(own.as_ref(), &format!("{at}.filters"), kind, faults);
+    let at_filters = format!("{at}.filters");
+    let filters = if kind.is_of_streams() && own.is_some() {
+        faults.unsupported(at_filters, format!("a {kind} has no filters; remove them"));
+        Vec::new()
+    } else {
+        filters(own.as_ref(), &at_filters, kind, faults)
+    };
     let part: HttpRouteRulesBackendRefs = read(&Value::Object(rest), at, faults)?;
     let fields = Fields {
         group: part.group,

@@ -331,8 +331,16 @@ fn regex(pattern: &str, max: usize, at: &str, faults: &mut Faults) -> Option<Reg
     match build(pattern).and_then(|_| build(&format!("^(?:{pattern})$"))) {
         Ok(regex) => Some(regex),
         Err(error) => {
-            faults.unsupported(at, format!("is not a valid regular expression: {error}"));
+            let reason = one_line(&error.to_string());
+            faults.unsupported(at, format!("is not a valid regular expression: {reason}"));
             None
         }
     }
+}
+
+/// What an invalid pattern's error says in its last line, after a drawing that no line of a log and no
+/// condition has room for.
+fn one_line(error: &str) -> String {
+    let last = error.lines().rfind(|line| !line.trim().is_empty()).unwrap_or(error);
+    last.strip_prefix("error: ").unwrap_or(last).to_owned()
 }

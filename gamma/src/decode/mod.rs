@@ -6,6 +6,7 @@
 mod backend;
 mod filter;
 mod grant;
+mod hostname;
 mod matches;
 mod part;
 mod route;
@@ -95,6 +96,10 @@ fn watched(api_version: &str, kind: &str) -> Result<Option<Kind>, (Kind, String)
         ("discovery.k8s.io", "EndpointSlice") => (Kind::EndpointSlice, &["v1"]),
         ("gateway.networking.k8s.io", "HTTPRoute") => (Kind::HttpRoute, &["v1", "v1beta1"]),
         ("gateway.networking.k8s.io", "GRPCRoute") => (Kind::GrpcRoute, &["v1", "v1alpha2"]),
+        ("gateway.networking.k8s.io", "TLSRoute") => {
+            (Kind::TlsRoute, &["v1", "v1alpha3", "v1alpha2"])
+        }
+        ("gateway.networking.k8s.io", "TCPRoute") => (Kind::TcpRoute, &["v1", "v1alpha2"]),
         ("gateway.networking.k8s.io", "ReferenceGrant") => {
             (Kind::ReferenceGrant, &["v1", "v1beta1", "v1alpha2"])
         }
@@ -139,6 +144,12 @@ fn object(value: &Value, kind: Kind, decoded: &mut Decoded) {
         }
         (Kind::GrpcRoute, Some(spec)) => {
             return yield_route(spec, RouteKind::Grpc, key, metadata, decoded);
+        }
+        (Kind::TlsRoute, Some(spec)) => {
+            return yield_route(spec, RouteKind::Tls, key, metadata, decoded);
+        }
+        (Kind::TcpRoute, Some(spec)) => {
+            return yield_route(spec, RouteKind::Tcp, key, metadata, decoded);
         }
     };
     decoded.problems.extend(metadata.problems);

@@ -1,4 +1,4 @@
-//! Reads an HTTPRoute or a GRPCRoute. [`crate::decode`] calls it.
+//! Reads a route of any kind. [`crate::decode`] calls it.
 
 use std::collections::BTreeSet;
 
@@ -6,15 +6,21 @@ use gateway_api::apis::experimental::httproutes::HttpRouteParentRefs;
 use serde_json::Value;
 
 use super::Metadata;
+use super::hostname::server_names;
 use super::part::{Faults, fields, items, port, read, type_of};
 use super::rule::{default_rule, rule, unreadable_rule};
 use crate::object::{ObjectKey, Problem};
 use crate::reference::ParentRef;
-use crate::route::{Route, RouteKind, Rule};
+use crate::route::{Match, Route, RouteKind, Rule};
 
 /// The API's limits. A route that is beyond one works nevertheless; no API server would take it.
 const MAX_PARENTS: usize = 32;
+const MAX_HOSTNAMES: usize = 16;
+/// Of a TLSRoute.
+const MAX_SERVER_NAMES: usize = 1024;
 const MAX_RULES: usize = 16;
+/// Of a TLSRoute or TCPRoute.
+const MAX_STREAM_RULES: usize = 1;
 const MAX_MATCHES: usize = 64;
 const MAX_MATCHES_IN_ALL: usize = 128;
 const MAX_FILTERS: usize = 16;
@@ -24,13 +30,23 @@ const MAX_BACKENDS: usize = 16;
 pub(super) fn route(spec: &Value, kind: RouteKind, key: ObjectKey, metadata: Metadata) -> Route {
     let mut faults = Faults::default();
     // useDefaultGateways is known and says nothing about Services.
-    let known = ["parentRefs", "hostnames", "rules", "useDefaultGateways"];
-    let map = fields(spec, "spec", &known, &mut faults);
+    let known: &[&str] = match kind {
+        RouteKind::Tcp => &["parentRefs", "rules", "useDefaultGateways"],
+        RouteKind::Tls | RouteKind::Http | RouteKind::Grpc => {
+            &["parentRefs", "hostnames", "rules", "useDefaultGateways"]
+        }
+    };
+    let map = fields(spec, "spec", known, &mut faults);
     let field = |name: &str| map.and_then(|map| map.get(name));
     let parents = parents(field("parentRefs"), &mut faults);
-    let hostnames = hostnames(field("hostnames"), &mut faults);
-    let rules = rules(field("rules"), kind);
-    check_limits(&parents, &rules, &mut faults);
+    let mut rules = rules(field("rules"), kind);
+    let hostnames = match kind {
+        RouteKind::Tls => match_server_names(field("hostnames"), &mut rules),
+        RouteKind::Tcp | RouteKind::Http | RouteKind::Grpc => {
+            hostnames(field("hostnames"), &mut faults)
+        }
+    };
+    check_limits(kind, &parents, &hostnames, &rules, &mut faults);
     check_names(&rules, &mut faults);
     let mut problems = metadata.problems;
     problems.extend(faults.into_problems(&key));
@@ -58,14 +74,13 @@ pub(super) fn problems(route: &Route) -> Vec<Problem> {
 
 fn parents(value: Option<&Value>, faults: &mut Faults) -> Vec<ParentRef> {
     let values = items(value, "spec.parentRefs", faults).unwrap_or_default().iter().enumerate();
-    values
-        .filter_map(|(index, value)| parent(value, &format!("spec.parentRefs[{index}]"), faults))
-        .collect()
+    values.filter_map(|(index, value)| parent(value, index, faults)).collect()
 }
 
-fn parent(value: &Value, at: &str, faults: &mut Faults) -> Option<ParentRef> {
-    // The parentRefs of the two kinds of route have one schema.
-    let part: HttpRouteParentRefs = read(value, at, faults)?;
+fn parent(value: &Value, index: usize, faults: &mut Faults) -> Option<ParentRef> {
+    let at = format!("spec.parentRefs[{index}]");
+    // The parentRefs of all kinds of route have one schema.
+    let part: HttpRouteParentRefs = read(value, &at, faults)?;
     if part.name.is_empty() {
         faults.unsupported(format!("{at}.name"), "must not be empty");
         return None;
@@ -76,6 +91,7 @@ fn parent(value: &Value, at: &str, faults: &mut Faults) -> Option<ParentRef> {
         None => None,
     };
     Some(ParentRef {
+        index,
         group: part.group,
         kind: part.kind,
         namespace: part.namespace,
@@ -101,10 +117,27 @@ fn hostnames(value: Option<&Value>, faults: &mut Faults) -> Vec<String> {
     hostnames
 }
 
+/// Gives the rules of a TLSRoute its hostnames as their matches. A hostname that cannot be read is the
+/// rules' fault: they would serve some of the names that the author wrote, and others not.
+fn match_server_names(value: Option<&Value>, rules: &mut [Rule]) -> Vec<String> {
+    let mut faults = Faults::default();
+    let names = server_names(value, "spec.hostnames", &mut faults);
+    for rule in rules {
+        rule.matches = names.iter().cloned().map(Match::Tls).collect();
+        rule.refusals.extend(faults.0.iter().cloned());
+    }
+    let values = value.and_then(Value::as_array).into_iter().flatten();
+    values.filter_map(Value::as_str).map(str::to_owned).collect()
+}
+
 fn rules(value: Option<&Value>, kind: RouteKind) -> Vec<Rule> {
     let mut faults = Faults::default();
     match items(value, "spec.rules", &mut faults) {
         None => vec![unreadable_rule(kind, faults)],
+        Some([]) if kind.is_of_streams() => {
+            faults.unsupported("spec.rules", "must have a rule");
+            vec![unreadable_rule(kind, faults)]
+        }
         // The API's default: one rule, which matches everything and has no backends.
         Some([]) => vec![default_rule(kind)],
         Some(values) => {
@@ -116,7 +149,17 @@ fn rules(value: Option<&Value>, kind: RouteKind) -> Vec<Rule> {
     }
 }
 
-fn check_limits(parents: &[ParentRef], rules: &[Rule], faults: &mut Faults) {
+fn check_limits(
+    kind: RouteKind,
+    parents: &[ParentRef],
+    hostnames: &[String],
+    rules: &[Rule],
+    faults: &mut Faults,
+) {
+    let (max_hostnames, max_rules) = match kind.is_of_streams() {
+        true => (MAX_SERVER_NAMES, MAX_STREAM_RULES),
+        false => (MAX_HOSTNAMES, MAX_RULES),
+    };
     let mut check = |field: String, count: usize, max: usize, what: &str| {
         if count > max {
             faults.unsupported(
@@ -126,12 +169,18 @@ fn check_limits(parents: &[ParentRef], rules: &[Rule], faults: &mut Faults) {
         }
     };
     check("spec.parentRefs".to_owned(), parents.len(), MAX_PARENTS, "parentRefs");
-    check("spec.rules".to_owned(), rules.len(), MAX_RULES, "rules");
+    check("spec.hostnames".to_owned(), hostnames.len(), max_hostnames, "hostnames");
+    check("spec.rules".to_owned(), rules.len(), max_rules, "rules");
     for (index, rule) in rules.iter().enumerate() {
         let at = format!("spec.rules[{index}]");
-        check(format!("{at}.matches"), rule.matches.len(), MAX_MATCHES, "matches");
+        if kind != RouteKind::Tls {
+            check(format!("{at}.matches"), rule.matches.len(), MAX_MATCHES, "matches");
+        }
         check(format!("{at}.filters"), rule.filters.len(), MAX_FILTERS, "filters");
         check(format!("{at}.backendRefs"), rule.backends.len(), MAX_BACKENDS, "backendRefs");
+    }
+    if kind == RouteKind::Tls {
+        return;
     }
     let matches = rules.iter().map(|rule| rule.matches.len()).sum();
     check("spec.rules".to_owned(), matches, MAX_MATCHES_IN_ALL, "matches in all rules");

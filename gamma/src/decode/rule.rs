@@ -12,7 +12,7 @@ use super::matches;
 use super::part::{Faults, fields, items, present, read, type_of};
 use super::value::duration;
 use crate::route::{
-    Filter, HttpMatch, Match, PathMatch, PathModifier, Retry, RouteKind, Rule, Timeouts,
+    Filter, HttpMatch, Match, PathMatch, PathModifier, Retry, RouteKind, Rule, SniMatch, Timeouts,
 };
 
 /// The fields of an HTTPRoute's rule.
@@ -21,6 +21,9 @@ const HTTP_FIELDS: [&str; 7] =
 
 /// The fields of a GRPCRoute's rule.
 const GRPC_FIELDS: [&str; 5] = ["name", "matches", "filters", "backendRefs", "sessionPersistence"];
+
+/// The fields of a TLSRoute's or TCPRoute's rule.
+const STREAM_FIELDS: [&str; 2] = ["name", "backendRefs"];
 
 /// The rule of a route that has none.
 pub(super) fn default_rule(kind: RouteKind) -> Rule {
@@ -46,6 +49,7 @@ pub(super) fn rule(value: &Value, at: &str, kind: RouteKind) -> Rule {
     let known: &[&str] = match kind {
         RouteKind::Http => &HTTP_FIELDS,
         RouteKind::Grpc => &GRPC_FIELDS,
+        RouteKind::Tls | RouteKind::Tcp => &STREAM_FIELDS,
     };
     let Some(map) = fields(value, at, known, &mut faults) else {
         return unreadable_rule(kind, faults);
@@ -53,8 +57,10 @@ pub(super) fn rule(value: &Value, at: &str, kind: RouteKind) -> Rule {
     let field = |name: &str| format!("{at}.{name}");
     let mut rule = default_rule(kind);
     rule.name = present(map, "name").and_then(|value| name(value, &field("name"), &mut faults));
-    rule.matches = matches(map.get("matches"), &field("matches"), kind, &mut faults);
-    rule.filters = filters(map.get("filters"), &field("filters"), kind, &mut faults);
+    if !kind.is_of_streams() {
+        rule.matches = matches(map.get("matches"), &field("matches"), kind, &mut faults);
+        rule.filters = filters(map.get("filters"), &field("filters"), kind, &mut faults);
+    }
     rule.backends = backends(map.get("backendRefs"), &field("backendRefs"), kind, &mut faults);
     if kind == RouteKind::Http {
         if let Some(value) = present(map, "timeouts") {
@@ -64,7 +70,7 @@ pub(super) fn rule(value: &Value, at: &str, kind: RouteKind) -> Rule {
             rule.retry = retry(value, &field("retry"), &mut faults);
         }
     }
-    if present(map, "sessionPersistence").is_some() {
+    if !kind.is_of_streams() && present(map, "sessionPersistence").is_some() {
         faults.unsupported(
             field("sessionPersistence"),
             "sessionPersistence is not implemented; remove it",
@@ -79,6 +85,9 @@ fn default_match(kind: RouteKind) -> Match {
     match kind {
         RouteKind::Http => Match::Http(matches::http_default()),
         RouteKind::Grpc => Match::Grpc(matches::grpc_default()),
+        // Its hostnames, which stand outside of its rules, take the place of this.
+        RouteKind::Tls => Match::Tls(SniMatch::Any),
+        RouteKind::Tcp => Match::Tcp,
     }
 }
 
@@ -86,6 +95,8 @@ fn unreadable_match(kind: RouteKind) -> Match {
     match kind {
         RouteKind::Http => Match::Http(matches::http_unreadable()),
         RouteKind::Grpc => Match::Grpc(matches::grpc_unreadable()),
+        // What they match does not stand in their rules.
+        RouteKind::Tls | RouteKind::Tcp => default_match(kind),
     }
 }
 
@@ -109,8 +120,8 @@ fn matches(value: Option<&Value>, at: &str, kind: RouteKind, faults: &mut Faults
     let read = |(index, value): (usize, &Value)| {
         let at = format!("{at}[{index}]");
         match kind {
-            RouteKind::Http => Match::Http(matches::http(value, &at, faults)),
             RouteKind::Grpc => Match::Grpc(matches::grpc(value, &at, faults)),
+            _ => Match::Http(matches::http(value, &at, faults)),
         }
     };
     values.iter().enumerate().map(read).collect()

@@ -2,11 +2,12 @@
 
 mod filters;
 mod refusals;
+mod streams;
 
 use std::net::IpAddr;
 
 use crate::object::{Decoded, Kind, Object, ObjectKey, Service, Transport, decode};
-use crate::route::{Match, PathMatch, Rule, ValueMatch};
+use crate::route::{Match, PathMatch, RouteKind, Rule, ValueMatch};
 use crate::testing::{decoded, only_route, yaml};
 
 /// An HTTPRoute with the given `spec.rules`, each line of which is indented here.
@@ -49,6 +50,11 @@ fn accepted_api_versions() {
         ("gateway.networking.k8s.io/v1beta1", "HTTPRoute", "HTTPRoute default/x"),
         ("gateway.networking.k8s.io/v1", "GRPCRoute", "GRPCRoute default/x"),
         ("gateway.networking.k8s.io/v1alpha2", "GRPCRoute", "GRPCRoute default/x"),
+        ("gateway.networking.k8s.io/v1", "TLSRoute", "TLSRoute default/x"),
+        ("gateway.networking.k8s.io/v1alpha3", "TLSRoute", "TLSRoute default/x"),
+        ("gateway.networking.k8s.io/v1alpha2", "TLSRoute", "TLSRoute default/x"),
+        ("gateway.networking.k8s.io/v1", "TCPRoute", "TCPRoute default/x"),
+        ("gateway.networking.k8s.io/v1alpha2", "TCPRoute", "TCPRoute default/x"),
         ("gateway.networking.k8s.io/v1", "ReferenceGrant", "ReferenceGrant default/x"),
         ("gateway.networking.k8s.io/v1beta1", "ReferenceGrant", "ReferenceGrant default/x"),
         ("gateway.networking.k8s.io/v1alpha2", "ReferenceGrant", "ReferenceGrant default/x"),
@@ -57,8 +63,11 @@ fn accepted_api_versions() {
         let text = format!(
             "{{apiVersion: {api_version}, kind: {kind}, metadata: {{name: x}}, spec: {{from: [], to: []}}}}"
         );
-        let text =
-            if kind == "ReferenceGrant" { text } else { text.replace("from: [], to: []", "") };
+        let text = if kind == "ReferenceGrant" {
+            text
+        } else {
+            text.replace("from: [], to: []", "rules: [{}]")
+        };
         let decoded = decoded(&text);
         assert_eq!(keys(&decoded), [expected], "{api_version}");
         assert_eq!(problems(&decoded), [""; 0], "{api_version}");
@@ -70,7 +79,7 @@ fn other_kinds_yield_nothing_and_no_problem() {
     let table = [
         "{apiVersion: apps/v1, kind: Deployment, metadata: {name: x}, spec: 7}",
         "{apiVersion: v1, kind: Namespace, metadata: {name: x}}",
-        "{apiVersion: gateway.networking.k8s.io/v1, kind: TLSRoute, metadata: {name: x}}",
+        "{apiVersion: gateway.networking.k8s.io/v1, kind: UDPRoute, metadata: {name: x}}",
         "{apiVersion: gateway.networking.k8s.io/v1, kind: Gateway, metadata: {name: x}}",
         "{apiVersion: serving.knative.dev/v1, kind: Service, metadata: {name: x}}",
         "{apiVersion: networking.example.com/v1, kind: HTTPRoute, metadata: {name: x}}",

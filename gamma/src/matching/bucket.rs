@@ -106,6 +106,7 @@ fn keys(criteria: &Match) -> impl Iterator<Item = Key<'_>> {
     let (headers, query): (&[HeaderMatch], &[QueryMatch]) = match criteria {
         Match::Http(criteria) => (&criteria.headers, &criteria.query),
         Match::Grpc(criteria) => (&criteria.headers, &[]),
+        Match::Tls(_) | Match::Tcp => (&[], &[]),
     };
     let headers = headers.iter().filter_map(|header| match &header.value {
         ValueMatch::Exact(value) => Some(Key::Header(&header.name, value)),
@@ -126,7 +127,7 @@ fn is_reached<'a>(criteria: &'a Match, methods: &mut HashSet<Option<&'a Method>>
             methods.insert(it.method.as_ref())
         }
         // Within a gRPC bucket patterns may differ, so nothing is hidden for certain.
-        Match::Http(_) | Match::Grpc(_) => true,
+        _ => true,
     }
 }
 

@@ -5,6 +5,7 @@ mod attachment;
 mod backends;
 mod scenarios;
 mod status;
+mod streams;
 
 use super::{Attached, Resolved, Settings, resolve, resolve_parent};
 use crate::condition::{ConditionType, Reason, Verdict};

@@ -1,12 +1,14 @@
 //! What a route deserves for one of its parents. [`crate::resolve`] calls it.
 
+use std::collections::BTreeMap;
+
 use super::rules::RouteRules;
 use super::{BackendProblem, ResolvedRule};
 use crate::attach::Attachment;
 use crate::condition::{Condition, ConditionType, Reason, Verdict};
 use crate::object::{NamespacedName, Service};
 use crate::reference::ParentRef;
-use crate::route::{Refusal, RefusalReason};
+use crate::route::{Refusal, RefusalReason, RouteKind};
 
 /// The longest message that the API server takes, in bytes.
 const MAX_MESSAGE: usize = 32_768;
@@ -69,6 +71,10 @@ fn accepted(attachment: &Attachment<'_>, service: &Service) -> Condition {
     if !attachment.lost.is_empty() {
         message = format!("{message}; {}", held_by_others(&attachment.lost, service));
     }
+    for (port, older) in &attachment.shadowed {
+        let ports = ports(&[*port], service);
+        message = format!("{message}; {older} is older and takes the connections to {ports}");
+    }
     condition(ConditionType::Accepted, true, Reason::Accepted, message)
 }
 
@@ -107,8 +113,16 @@ fn told(refusal: &Refusal) -> String {
     format!("{}: {}", refusal.field, refusal.message)
 }
 
-fn held_by_others(lost: &[usize], service: &Service) -> String {
-    format!("a GRPCRoute in this route's namespace holds {}", ports(lost, service))
+fn held_by_others(lost: &[(usize, RouteKind)], service: &Service) -> String {
+    let mut by_holder: BTreeMap<RouteKind, Vec<usize>> = BTreeMap::new();
+    for (port, holder) in lost {
+        by_holder.entry(*holder).or_default().push(*port);
+    }
+    let held = by_holder.iter().rev().map(|(holder, lost)| {
+        let article = if *holder == RouteKind::Http { "an" } else { "a" };
+        format!("{article} {holder} in this route's namespace holds {}", ports(lost, service))
+    });
+    held.collect::<Vec<_>>().join("; ")
 }
 
 fn ports(indices: &[usize], service: &Service) -> String {

@@ -1,7 +1,10 @@
-//! The access log: one line for each request, written by a thread of its own.
+//! The access log: one line for each request, and for each connection that passes unread, written by a
+//! thread of its own.
 //!
 //! Workers hand lines over and never wait: when whoever reads standard output stalls, lines are
 //! dropped and counted, requests go on.
+
+mod connection;
 
 use std::fmt::Write as _;
 use std::io::Write;
@@ -13,6 +16,8 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use crate::config::AccessLogFormat;
 use crate::metrics::Metrics;
+
+pub use self::connection::ConnectionRecord;
 
 /// What is said of a request. Empty fields and those that are None are left out of the line.
 #[derive(Clone, Debug)]
@@ -110,10 +115,19 @@ impl AccessLog {
         self.on.is_some()
     }
 
-    /// Hands a line over; never waits.
+    /// Hands a request's line over; never waits.
     pub fn write(&self, record: &AccessRecord<'_>) {
+        self.write_fields(fields(record));
+    }
+
+    /// Hands a connection's line over; never waits.
+    pub fn write_connection(&self, record: &ConnectionRecord<'_>) {
+        self.write_fields(connection::fields(record));
+    }
+
+    fn write_fields<'a>(&self, fields: impl IntoIterator<Item = Field<'a>>) {
         let Some(lines) = &self.on else { return };
-        let line = if lines.json { json_line(record) } else { text_line(record) };
+        let line = if lines.json { json_line(fields) } else { text_line(fields) };
         let bytes = line.len();
         if lines.queued_bytes.fetch_add(bytes, Ordering::Relaxed) + bytes <= MAX_QUEUED_BYTES
             && lines.queue.try_send(Message::Line(line)).is_ok()
@@ -209,9 +223,15 @@ enum Value<'a> {
     Time(SystemTime),
 }
 
-/// The fields of a line in their order, the same for both formats; None is left out.
-fn fields<'a>(record: &AccessRecord<'a>) -> [(&'static str, Option<Value<'a>>); 26] {
-    let text = |value: &'a str| (!value.is_empty()).then_some(Value::Text(value));
+/// A field of a line, the same for both formats; None is left out.
+type Field<'a> = (&'static str, Option<Value<'a>>);
+
+fn text(value: &str) -> Option<Value<'_>> {
+    (!value.is_empty()).then_some(Value::Text(value))
+}
+
+/// The fields of a request's line in their order.
+fn fields<'a>(record: &AccessRecord<'a>) -> [Field<'a>; 26] {
     let address = |value: Option<SocketAddr>| value.map(Value::Address);
     let integer = |value: u64| Some(Value::Integer(value));
     let has_parent = !record.parent_name.is_empty();
@@ -246,9 +266,9 @@ fn fields<'a>(record: &AccessRecord<'a>) -> [(&'static str, Option<Value<'a>>); 
 }
 
 /// `name=value` pairs with a space between; a value that would break this form is quoted as in JSON.
-fn text_line(record: &AccessRecord<'_>) -> String {
+fn text_line<'a>(fields: impl IntoIterator<Item = Field<'a>>) -> String {
     let mut line = String::with_capacity(LINE_BYTES);
-    for (name, value) in fields(record) {
+    for (name, value) in fields {
         let Some(value) = value else { continue };
         if !line.is_empty() {
             line.push(' ');
@@ -264,9 +284,9 @@ fn text_line(record: &AccessRecord<'_>) -> String {
     line
 }
 
-fn json_line(record: &AccessRecord<'_>) -> String {
+fn json_line<'a>(fields: impl IntoIterator<Item = Field<'a>>) -> String {
     let mut line = String::with_capacity(LINE_BYTES);
-    for (name, value) in fields(record) {
+    for (name, value) in fields {
         let Some(value) = value else { continue };
         line.push(if line.is_empty() { '{' } else { ',' });
         line.push('"');

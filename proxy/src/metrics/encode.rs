@@ -14,7 +14,7 @@ use prometheus_client::encoding::{
 use prometheus_client::metrics::MetricType;
 
 use super::series::Histogram;
-use super::{Metrics, Outcome, RouteLabels, Series, TcpLabels, TcpSeries, lock, process};
+use super::{Metrics, Outcome, RouteLabels, Series, TcpSeries, lock, process};
 
 /// The formats in which metrics can be read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -168,43 +168,46 @@ fn tcp(families: &mut Families, metrics: &Metrics) -> std::fmt::Result {
         let registry = lock(&metrics.tcp);
         (registry.snapshot(), registry.other())
     };
-    series.push((other_tcp(), other));
+    series.push((other_route(), other));
     series.retain(|(_, series)| series.connections().total() > 0 || series.open() != 0);
 
     families.counter(
         "weft_tcp_connections",
-        "Opaque connections that have ended, by backend and by how they ended.",
+        "Connections that passed unread and have ended, by rule, backend and how they ended.",
         series.iter().flat_map(|(labels, series)| connection_counts(labels, series)),
     )?;
     families.gauges(
         "weft_tcp_open_connections",
-        "Opaque connections that are open now, by backend.",
-        series.iter().map(|(labels, series)| (TcpSet(labels), series.open())),
+        "Connections that pass unread and are open now, by rule and backend.",
+        series.iter().map(|(labels, series)| (RouteSet(labels), series.open())),
     )?;
     families.counter(
         "weft_tcp_sent_bytes",
-        "Bytes of ended opaque connections that went to the backend.",
-        series.iter().map(|(labels, series)| (TcpSet(labels), series.sent_bytes())),
+        "Bytes that went to the backend, of ended connections that passed unread.",
+        series.iter().map(|(labels, series)| (RouteSet(labels), series.sent_bytes())),
     )?;
     families.counter(
         "weft_tcp_received_bytes",
-        "Bytes of ended opaque connections that came from the backend.",
-        series.iter().map(|(labels, series)| (TcpSet(labels), series.received_bytes())),
+        "Bytes that came from the backend, of ended connections that passed unread.",
+        series.iter().map(|(labels, series)| (RouteSet(labels), series.received_bytes())),
     )?;
     families.histogram(
         "weft_tcp_connection_duration_seconds",
-        "How long opaque connections were open.",
-        series.iter().map(|(labels, series)| (TcpSet(labels), &series.durations)),
+        "How long connections that passed unread were open.",
+        series.iter().map(|(labels, series)| (RouteSet(labels), &series.durations)),
     )
 }
 
 fn connection_counts<'a>(
-    labels: &'a TcpLabels,
+    labels: &'a RouteLabels,
     series: &'a TcpSeries,
 ) -> impl Iterator<Item = (TcpReasonSet<'a>, u64)> {
     let tally = series.connections();
     let rest = (tally.overflow() > 0).then_some((OTHER, tally.overflow()));
-    tally.counts().chain(rest).map(|(reason, count)| (TcpReasonSet { tcp: labels, reason }, count))
+    tally
+        .counts()
+        .chain(rest)
+        .map(|(reason, count)| (TcpReasonSet { route: labels, reason }, count))
 }
 
 fn connections(families: &mut Families, metrics: &Metrics) -> std::fmt::Result {
@@ -450,17 +453,6 @@ fn other_route() -> RouteLabels {
     }
 }
 
-fn other_tcp() -> TcpLabels {
-    TcpLabels {
-        parent_namespace: OTHER.into(),
-        parent_name: OTHER.into(),
-        parent_port: 0,
-        backend_namespace: OTHER.into(),
-        backend_name: OTHER.into(),
-        backend_port: OTHER.into(),
-    }
-}
-
 struct RouteSet<'a>(&'a RouteLabels);
 
 impl EncodeLabelSet for RouteSet<'_> {
@@ -516,28 +508,14 @@ impl EncodeLabelSet for MirrorSet<'_> {
     }
 }
 
-struct TcpSet<'a>(&'a TcpLabels);
-
-impl EncodeLabelSet for TcpSet<'_> {
-    fn encode(&self, encoder: &mut LabelSetEncoder) -> std::fmt::Result {
-        let labels = self.0;
-        label(encoder, "parent_namespace", labels.parent_namespace.as_str())?;
-        label(encoder, "parent_name", labels.parent_name.as_str())?;
-        label(encoder, "parent_port", Port(labels.parent_port))?;
-        label(encoder, "backend_namespace", labels.backend_namespace.as_str())?;
-        label(encoder, "backend_name", labels.backend_name.as_str())?;
-        label(encoder, "backend_port", labels.backend_port.as_str())
-    }
-}
-
 struct TcpReasonSet<'a> {
-    tcp: &'a TcpLabels,
+    route: &'a RouteLabels,
     reason: &'static str,
 }
 
 impl EncodeLabelSet for TcpReasonSet<'_> {
     fn encode(&self, encoder: &mut LabelSetEncoder) -> std::fmt::Result {
-        TcpSet(self.tcp).encode(encoder)?;
+        RouteSet(self.route).encode(encoder)?;
         label(encoder, "reason", self.reason)
     }
 }

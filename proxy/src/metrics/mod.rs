@@ -25,14 +25,16 @@ use self::counters::TableMetrics;
 use self::registry::Registry;
 use self::series::Bounds;
 
-/// The labels of a rule and backend, without the outcome.
+/// The labels of a rule and backend, without the outcome: of requests, and of connections that pass
+/// unread.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct RouteLabels {
     pub parent_namespace: String,
     pub parent_name: String,
     /// Never 0, which no port is and which marks the series that takes what is beyond the limit.
     pub parent_port: u16,
-    /// `HTTPRoute`, `GRPCRoute`, or `none` where no route is attached or no rule matched.
+    /// `HTTPRoute`, `GRPCRoute`, `TLSRoute`, `TCPRoute`, or `none` where no route is attached or no rule
+    /// matched.
     pub route_kind: &'static str,
     pub route_namespace: String,
     pub route_name: String,
@@ -40,18 +42,6 @@ pub struct RouteLabels {
     pub rule: String,
     pub rule_name: String,
     /// Empty where the proxy answers by itself.
-    pub backend_namespace: String,
-    pub backend_name: String,
-    pub backend_port: String,
-}
-
-/// The labels of opaque traffic to a backend.
-#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct TcpLabels {
-    pub parent_namespace: String,
-    pub parent_name: String,
-    /// As [`RouteLabels::parent_port`].
-    pub parent_port: u16,
     pub backend_namespace: String,
     pub backend_name: String,
     pub backend_port: String,
@@ -74,7 +64,7 @@ pub struct Outcome {
 pub struct MetricsSettings {
     /// Upper bounds of the duration histograms in seconds, ascending; infinity is implied.
     pub buckets: Vec<f64>,
-    /// How many label sets are kept, of routes and of opaque traffic each, before the rest is
+    /// How many label sets are kept, of requests and of connections each, before the rest is
     /// counted as `other`.
     pub max_series: usize,
     /// How long a series that nothing can record into any more stays to be scraped.
@@ -104,7 +94,7 @@ pub struct Metrics {
     idle: Duration,
     routes: Mutex<Registry<RouteLabels, Series>>,
     mirrors: Mutex<Registry<RouteLabels, MirrorSeries>>,
-    tcp: Mutex<Registry<TcpLabels, TcpSeries>>,
+    tcp: Mutex<Registry<RouteLabels, TcpSeries>>,
     weights: Mutex<Vec<(RouteLabels, f64)>>,
     max_weights: usize,
     table: TableMetrics,
@@ -151,8 +141,8 @@ impl Metrics {
         lock(&self.mirrors).intern(labels, Instant::now(), MirrorSeries::default)
     }
 
-    /// The series of opaque traffic; as [`Metrics::route`].
-    pub fn tcp(&self, labels: TcpLabels) -> Arc<TcpSeries> {
+    /// The series of a rule's and backend's connections that pass unread; as [`Metrics::route`].
+    pub fn tcp(&self, labels: RouteLabels) -> Arc<TcpSeries> {
         let new = || TcpSeries::new(Arc::clone(&self.bounds));
         lock(&self.tcp).intern(labels, Instant::now(), new)
     }

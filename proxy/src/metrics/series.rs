@@ -75,7 +75,7 @@ impl Activity for MirrorSeries {
     }
 }
 
-/// The opaque connections to one backend.
+/// The connections of one rule and backend that pass unread.
 #[derive(Debug)]
 pub struct TcpSeries {
     connections: Tally<&'static str, 12>,
@@ -114,6 +114,12 @@ impl TcpSeries {
         self.connections.count(reason);
         self.sent_bytes.fetch_add(sent_bytes, Ordering::Relaxed);
         self.received_bytes.fetch_add(received_bytes, Ordering::Relaxed);
+        self.durations.observe(duration);
+    }
+
+    /// A connection was closed before it was joined with anything.
+    pub fn refused(&self, duration: Duration, reason: &'static str) {
+        self.connections.count(reason);
         self.durations.observe(duration);
     }
 

@@ -35,11 +35,16 @@ fn reviews(rule: usize, backend: &str) -> RouteLabels {
     }
 }
 
-fn mysql() -> TcpLabels {
-    TcpLabels {
+fn mysql() -> RouteLabels {
+    RouteLabels {
         parent_namespace: "db".into(),
         parent_name: "mysql".into(),
         parent_port: 3306,
+        route_kind: "TCPRoute",
+        route_namespace: "db".into(),
+        route_name: "primary".into(),
+        rule: "0".into(),
+        rule_name: "all".into(),
         backend_namespace: "db".into(),
         backend_name: "mysql".into(),
         backend_port: "3306".into(),
@@ -98,7 +103,8 @@ fn opaque_connections_are_counted() {
     series.closed(Duration::from_secs(2), 10, 2000, "");
     let samples = samples(&metrics.encode());
     let labels = "parent_namespace=\"db\",parent_name=\"mysql\",parent_port=\"3306\",\
-                  backend_namespace=\"db\",backend_name=\"mysql\",backend_port=\"3306\"";
+                  route_kind=\"TCPRoute\",route_namespace=\"db\",route_name=\"primary\",\
+                  rule=\"0\",rule_name=\"all\",backend_namespace=\"db\",backend_name=\"mysql\",backend_port=\"3306\"";
     let value = |name: &str| samples[&format!("weft_tcp_{name}{{{labels}}}")];
     assert_eq!(samples[&format!("weft_tcp_connections_total{{{labels},reason=\"\"}}")], 1.0);
     assert_eq!(value("open_connections"), 1.0);
@@ -138,7 +144,7 @@ fn what_is_beyond_the_limit_is_other() {
     let metrics = new(2);
     for rule in 0..5 {
         metrics.route(reviews(rule, "reviews-v2")).record(ok(), Duration::from_millis(1));
-        metrics.tcp(TcpLabels { parent_port: 1 + rule as u16, ..mysql() }).opened();
+        metrics.tcp(RouteLabels { parent_port: 1 + rule as u16, ..mysql() }).opened();
     }
     let text = metrics.encode();
     let samples = samples(&text);

@@ -137,6 +137,7 @@ fn either_side_may_be_done_before_the_other() {
         let closed = || mesh.count("weft_tcp_connections_total", &["reason=\"\""]) == 1;
         eventually("it is counted", closed).await;
         let labels = ["parent_namespace=\"default\",parent_name=\"svc\",parent_port=\"80\",\
+             route_kind=\"none\",route_namespace=\"\",route_name=\"\",rule=\"\",rule_name=\"\",\
              backend_namespace=\"default\",backend_name=\"svc\",backend_port=\"80\""];
         assert_eq!(mesh.count("weft_tcp_sent_bytes_total", &labels), 8);
         assert_eq!(mesh.count("weft_tcp_received_bytes_total", &labels), 13);

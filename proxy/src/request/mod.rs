@@ -25,7 +25,7 @@ use http::request::Parts;
 use http::{HeaderMap, Request, Response, StatusCode, Version};
 use hyper::body::Incoming;
 use weft_gamma::matching::{self, Matcher, RequestView};
-use weft_gamma::route::{Match, PathMatch, Redirect, RouteKind};
+use weft_gamma::route::{Match, PathMatch, Redirect};
 
 pub(crate) use body::{RequestBody, ResponseBody};
 pub(crate) use tee::Backlog;
@@ -228,7 +228,7 @@ fn select<'t>(destination: &'t Destination, parts: &Parts) -> Result<Selected<'t
             Kind::NoRuleMatched,
             format!(
                 "no rule of the {}s attached to Service {} port {} matches {} {}",
-                route_kind(*kind),
+                kind.as_str(),
                 destination.service,
                 destination.port.port,
                 parts.method,
@@ -259,13 +259,6 @@ fn announced(
     }
     let method = &filter::requested_method(view.headers)?;
     matcher.select(&RequestView { method, ..*view }).filter(|it| rules[it.rule].has_cors())
-}
-
-fn route_kind(kind: RouteKind) -> &'static str {
-    match kind {
-        RouteKind::Http => "HTTPRoute",
-        RouteKind::Grpc => "GRPCRoute",
-    }
 }
 
 /// What the rule says to do, with the filters that apply from now on.

@@ -6,15 +6,18 @@ use std::sync::atomic::AtomicBool;
 
 use weft_gamma::condition::ConditionType;
 use weft_gamma::endpoints;
-use weft_gamma::matching::Matcher;
-use weft_gamma::object::{EndpointSlice, Kind, NamespacedName, Objects, Service, ServicePort};
+use weft_gamma::matching::{Matcher, SniMatcher};
+use weft_gamma::object::{EndpointSlice, NamespacedName, Objects, Service, ServicePort};
 use weft_gamma::resolve::{self, Attached, Resolved, ResolvedBackend, ResolvedRule, Settings};
-use weft_gamma::route;
+use weft_gamma::route::{self, RouteKind};
 
-use super::{Action, Destination, Routing, Rule, RuleName, Split, Table, Target, WeightedBackend};
+use super::{
+    Action, Destination, Routing, Rule, RuleName, Split, StreamRouting, Table, Target,
+    WeightedBackend,
+};
 use crate::backend::{Backend, BackendName, Registry};
 use crate::filter::{Cors, Filter, Mirror};
-use crate::metrics::{Metrics, RouteLabels, TcpLabels};
+use crate::metrics::{Metrics, RouteLabels};
 use crate::protocol::{self, Declared};
 use crate::source::SourceProblem;
 
@@ -38,6 +41,9 @@ pub struct Compiled {
     /// What the API would have the routes' status complain about.
     pub verdicts: Vec<SourceProblem>,
 }
+
+/// Finds the series of a rule: of requests ([`Metrics::route`]) or of streams ([`Metrics::tcp`]).
+type Intern<S> = fn(&Metrics, RouteLabels) -> Arc<S>;
 
 /// One run of the compiler.
 struct Run<'a> {
@@ -170,21 +176,27 @@ impl Run<'_> {
             route_kind: "none",
             ..RouteLabels::default()
         };
-        let opaque = self.backend(&service.name, port);
+        let own = self.backend(&service.name, port);
         let declared = protocol::declared(port);
-        let routing = match attached.kind {
-            None => Routing::Unrouted,
-            Some(kind) => {
-                let rules: Vec<_> =
-                    attached.rules.iter().map(|rule| self.rule(&parent, rule)).collect();
-                Routing::Routed {
-                    kind,
-                    matcher: Box::new(Matcher::new(kind, &attached.rules)),
-                    cors: rules.iter().any(Rule::has_cors),
-                    rules,
-                }
+        let (mut routing, mut streams) = (Routing::Unrouted, StreamRouting::Unrouted);
+        match attached.kind {
+            None => {}
+            Some(RouteKind::Tls) => {
+                let matcher = Box::new(SniMatcher::new(&attached.rules));
+                let rules = self.rules(&parent, attached, Metrics::tcp);
+                streams = StreamRouting::Tls { matcher, rules };
             }
-        };
+            Some(RouteKind::Tcp) => {
+                let rules = self.rules(&parent, attached, Metrics::tcp);
+                streams = StreamRouting::Tcp { rules };
+            }
+            Some(kind @ (RouteKind::Http | RouteKind::Grpc)) => {
+                let matcher = Box::new(Matcher::new(kind, &attached.rules));
+                let rules = self.rules(&parent, attached, Metrics::route);
+                let cors = rules.iter().any(Rule::has_cors);
+                routing = Routing::Routed { kind, matcher, cors, rules };
+            }
+        }
         Destination {
             service: service.name.clone(),
             port: port.clone(),
@@ -192,49 +204,50 @@ impl Run<'_> {
             used: AtomicBool::new(false),
             server_first,
             routing,
-            unrouted: Arc::new(self.unrouted(&parent, &opaque, declared)),
-            opaque_series: self.metrics.tcp(TcpLabels {
-                parent_namespace: service.name.namespace.clone(),
-                parent_name: service.name.name.clone(),
-                parent_port: port.port,
-                backend_namespace: service.name.namespace.clone(),
-                backend_name: service.name.name.clone(),
-                backend_port: port.port.to_string(),
-            }),
-            opaque,
-            unmatched_series: self.metrics.route(parent),
+            unrouted: Arc::new(self.unrouted(&parent, &own, declared, Metrics::route)),
+            unmatched_series: self.metrics.route(parent.clone()),
+            streams,
+            unrouted_stream: self.unrouted(&parent, &own, declared, Metrics::tcp),
+            unmatched_stream: self.metrics.tcp(parent),
         }
     }
 
-    /// What happens to requests of a port without routes: all go to the Service's own endpoints.
-    fn unrouted(
+    /// What happens where no route applies: all goes to the Service's own endpoints.
+    fn unrouted<S>(
         &mut self,
         parent: &RouteLabels,
         backend: &Arc<Backend>,
         declared: Declared,
-    ) -> Rule {
+        intern: Intern<S>,
+    ) -> Rule<S> {
         let labels = with_backend(parent, &backend.name.service, backend.name.port);
         let backend = WeightedBackend {
             weight: 1,
             filters: Box::default(),
             target: Ok(Target { backend: backend.clone(), http2: declared == Declared::Http2 }),
-            series: self.metrics.route(labels),
+            series: intern(self.metrics, labels),
         };
         Rule {
             source: None,
             matches: Arc::default(),
             filters: Box::default(),
             action: Action::Forward(Split::new(vec![backend])),
-            series: self.metrics.route(parent.clone()),
+            series: intern(self.metrics, parent.clone()),
         }
     }
 
-    fn rule(&mut self, parent: &RouteLabels, rule: &ResolvedRule) -> Rule {
+    fn rules<S>(
+        &mut self,
+        parent: &RouteLabels,
+        attached: &Attached,
+        intern: Intern<S>,
+    ) -> Vec<Rule<S>> {
+        attached.rules.iter().map(|rule| self.rule(parent, rule, intern)).collect()
+    }
+
+    fn rule<S>(&mut self, parent: &RouteLabels, rule: &ResolvedRule, intern: Intern<S>) -> Rule<S> {
         let labels = RouteLabels {
-            route_kind: match rule.route.kind {
-                Kind::GrpcRoute => "GRPCRoute",
-                _ => "HTTPRoute",
-            },
+            route_kind: rule.route.kind.as_str(),
             route_namespace: rule.route.namespace.clone(),
             route_name: rule.route.name.clone(),
             rule: rule.index.to_string(),
@@ -253,12 +266,17 @@ impl Run<'_> {
                 true => self.filters(&labels, &rule.filters),
                 false => Box::default(),
             },
-            action: self.action(&labels, rule),
-            series: self.metrics.route(labels),
+            action: self.action(&labels, rule, intern),
+            series: intern(self.metrics, labels),
         }
     }
 
-    fn action(&mut self, labels: &RouteLabels, rule: &ResolvedRule) -> Action {
+    fn action<S>(
+        &mut self,
+        labels: &RouteLabels,
+        rule: &ResolvedRule,
+        intern: Intern<S>,
+    ) -> Action<S> {
         if !rule.refusals.is_empty() {
             let reasons: Vec<String> = rule
                 .refusals
@@ -274,17 +292,18 @@ impl Run<'_> {
         let backends = rule
             .backends
             .iter()
-            .map(|backend| self.weighted_backend(labels, backend, total))
+            .map(|backend| self.weighted_backend(labels, backend, total, intern))
             .collect();
         Action::Forward(Split::new(backends))
     }
 
-    fn weighted_backend(
+    fn weighted_backend<S>(
         &mut self,
         labels: &RouteLabels,
         backend: &ResolvedBackend,
         total: u64,
-    ) -> WeightedBackend {
+        intern: Intern<S>,
+    ) -> WeightedBackend<S> {
         let filters = self.filters(labels, &backend.filters);
         let labels = with_backend(labels, &backend.service, backend.port);
         if total > 0 {
@@ -299,7 +318,7 @@ impl Run<'_> {
                 Ok(port) => Ok(self.target(&backend.service, port)),
                 Err(problem) => Err(problem.message.clone()),
             },
-            series: self.metrics.route(labels),
+            series: intern(self.metrics, labels),
         }
     }
 

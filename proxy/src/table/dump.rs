@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::{Action, Destination, Routing, Rule, Table};
+use super::{Action, Destination, Routing, Rule, StreamRouting, Table};
 use crate::filter::Filter;
 
 /// The table with its destinations in the order of Service and port, and the source's problems.
@@ -23,11 +23,11 @@ pub fn dump(table: &Table, problems: &[String]) -> Value {
 }
 
 fn describe(ip: &str, port: u16, destination: &Destination) -> Value {
-    let (kind, rules) = match &destination.routing {
-        Routing::Unrouted => ("none".to_owned(), vec![rule(&destination.unrouted)]),
-        Routing::Routed { kind, rules, .. } => {
-            (format!("{kind:?}"), rules.iter().map(rule).collect())
-        }
+    let (kind, rules) = match (&destination.routing, &destination.streams) {
+        (Routing::Routed { kind, rules, .. }, _) => (kind.as_str(), self::rules(rules)),
+        (_, StreamRouting::Tls { rules, .. }) => ("TLSRoute", self::rules(rules)),
+        (_, StreamRouting::Tcp { rules }) => ("TCPRoute", self::rules(rules)),
+        (Routing::Unrouted, StreamRouting::Unrouted) => ("none", vec![rule(&destination.unrouted)]),
     };
     json!({
         "address": ip,
@@ -40,7 +40,11 @@ fn describe(ip: &str, port: u16, destination: &Destination) -> Value {
     })
 }
 
-fn rule(rule: &Rule) -> Value {
+fn rules<S>(rules: &[Rule<S>]) -> Vec<Value> {
+    rules.iter().map(rule).collect()
+}
+
+fn rule<S>(rule: &Rule<S>) -> Value {
     let (action, backends) = match &rule.action {
         Action::Refuse(why) => (json!({ "answer": 500, "why": why }), Vec::new()),
         Action::Answer => (json!("redirect"), Vec::new()),

@@ -1,4 +1,4 @@
-//! The compiled configuration: what a request is held against.
+//! The compiled configuration: what a request, or a connection that passes unread, is held against.
 //!
 //! A table is immutable. The control thread compiles one from the resolved objects ([`compile`]) and
 //! publishes it by a swap; a request uses the one it began with to its end, so that no request
@@ -15,7 +15,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use weft_gamma::matching::Matcher;
+use weft_gamma::matching::{Matcher, SniMatcher};
 use weft_gamma::object::{NamespacedName, ObjectKey, ServicePort};
 use weft_gamma::route::{Match, RouteKind};
 
@@ -47,20 +47,24 @@ pub struct Destination {
     used: AtomicBool,
     /// The port's clients waited for the server to speak first: no more waiting for their bytes.
     pub(crate) server_first: Arc<AtomicBool>,
+    /// What applies to requests.
     pub(crate) routing: Routing,
-    /// Where traffic goes that no route applies to.
+    /// Where requests go that no route applies to.
     pub(crate) unrouted: Arc<Rule>,
-    /// For traffic that is not HTTP: the Service's own endpoints.
-    pub(crate) opaque: Arc<Backend>,
-    pub(crate) opaque_series: Arc<TcpSeries>,
     /// For answers without a rule: 404, 400.
     pub(crate) unmatched_series: Arc<Series>,
+    /// What applies to connections that pass unread.
+    pub(crate) streams: StreamRouting,
+    /// Where connections go that pass unread and no route applies to.
+    pub(crate) unrouted_stream: StreamRule,
+    /// For connections that are closed without a rule.
+    pub(crate) unmatched_stream: Arc<TcpSeries>,
 }
 
-/// What applies to a destination.
+/// What applies to the requests of a destination.
 #[derive(Debug)]
 pub(crate) enum Routing {
-    /// No route is attached: requests are balanced over the Service's own endpoints.
+    /// No HTTPRoute or GRPCRoute is attached: requests are balanced over the Service's own endpoints.
     Unrouted,
     /// Routes are attached: a request that matches none of their rules is answered 404.
     Routed {
@@ -72,17 +76,31 @@ pub(crate) enum Routing {
     },
 }
 
-/// A rule, ready for use.
+/// What applies to the connections of a destination that pass unread.
 #[derive(Debug)]
-pub(crate) struct Rule {
+pub(crate) enum StreamRouting {
+    /// No TLSRoute or TCPRoute is attached: they are balanced over the Service's own endpoints.
+    Unrouted,
+    /// TLSRoutes are attached: a connection whose server name matches none is closed.
+    Tls { matcher: Box<SniMatcher>, rules: Vec<StreamRule> },
+    /// TCPRoutes are attached: the first rule, that of the oldest route, takes all connections.
+    Tcp { rules: Vec<StreamRule> },
+}
+
+/// A rule of a TLSRoute or TCPRoute.
+pub(crate) type StreamRule = Rule<TcpSeries>;
+
+/// A rule, ready for use. `S` is what its outcomes are recorded in.
+#[derive(Debug)]
+pub(crate) struct Rule<S = Series> {
     /// The route it comes from; None for a destination without routes.
     pub(crate) source: Option<RuleName>,
     pub(crate) matches: Arc<[Match]>,
     /// In the listed order; none where the rule is refused.
     pub(crate) filters: Box<[Filter]>,
-    pub(crate) action: Action,
+    pub(crate) action: Action<S>,
     /// For answers that the proxy makes before a backend is chosen.
-    pub(crate) series: Arc<Series>,
+    pub(crate) series: Arc<S>,
 }
 
 /// What names a rule.
@@ -93,33 +111,33 @@ pub(crate) struct RuleName {
     pub(crate) name: Option<String>,
 }
 
-/// What a rule does with a request.
+/// What a rule does with a request or connection.
 #[derive(Debug)]
-pub(crate) enum Action {
-    /// 500, for the reasons given.
+pub(crate) enum Action<S = Series> {
+    /// 500, or the connection is closed, for the reasons given.
     Refuse(String),
     /// Its filters answer (a redirect); there is nothing to forward.
     Answer,
     /// Goes to one of the backends.
-    Forward(Split),
+    Forward(Split<S>),
 }
 
 /// The backends of a rule, by weight.
 #[derive(Debug)]
-pub(crate) struct Split {
+pub(crate) struct Split<S = Series> {
     /// In the route's order; none of weight 0, which get nothing.
-    backends: Vec<WeightedBackend>,
+    backends: Vec<WeightedBackend<S>>,
     total: u64,
     draws: Draws,
 }
 
 #[derive(Debug)]
-pub(crate) struct WeightedBackend {
+pub(crate) struct WeightedBackend<S = Series> {
     pub(crate) weight: u32,
     pub(crate) filters: Box<[Filter]>,
-    /// The backend, or why its share is answered 500.
+    /// The backend, or why its share is answered 500, or closed.
     pub(crate) target: Result<Target, String>,
-    pub(crate) series: Arc<Series>,
+    pub(crate) series: Arc<S>,
 }
 
 /// A backend and how to speak to it.
@@ -182,6 +200,15 @@ impl Destination {
     pub(crate) fn learn_server_first(&self) {
         self.server_first.store(true, Ordering::Relaxed);
     }
+
+    /// The backend of the Service's own endpoints.
+    #[cfg(test)]
+    pub(crate) fn own(&self) -> &Arc<Backend> {
+        match &self.unrouted.action {
+            Action::Forward(split) => &split.backends()[0].target.as_ref().unwrap().backend,
+            other => panic!("{other:?}"),
+        }
+    }
 }
 
 impl Rule {
@@ -196,8 +223,8 @@ impl Rule {
     }
 }
 
-impl Split {
-    fn new(backends: Vec<WeightedBackend>) -> Self {
+impl<S> Split<S> {
+    fn new(backends: Vec<WeightedBackend<S>>) -> Self {
         let backends: Vec<_> = backends.into_iter().filter(|backend| backend.weight > 0).collect();
         let total = backends.iter().map(|backend| u64::from(backend.weight)).sum();
         Self { backends, total, draws: Draws::new() }
@@ -209,7 +236,7 @@ impl Split {
     ///
     /// BackendRef.weight: "the proportion of requests forwarded to the referenced backend […]
     /// computed as weight/(sum of all weights in this BackendRefs list)."
-    pub(crate) fn choose(&self) -> Option<&WeightedBackend> {
+    pub(crate) fn choose(&self) -> Option<&WeightedBackend<S>> {
         match self.backends.as_slice() {
             [] => None,
             [only] => Some(only),
@@ -225,7 +252,7 @@ impl Split {
         }
     }
 
-    pub(crate) fn backends(&self) -> &[WeightedBackend] {
+    pub(crate) fn backends(&self) -> &[WeightedBackend<S>] {
         &self.backends
     }
 }

@@ -218,7 +218,7 @@ fn backends_outlive_tables_and_follow_their_endpoints() {
     };
     let backend = target(&first);
     // One backend, whether it is come by through the route or dialled itself.
-    assert!(Arc::ptr_eq(&backend, &destination(&first, 1).opaque));
+    assert!(Arc::ptr_eq(&backend, destination(&first, 1).own()));
     cluster.endpoint("one", "10.1.0.3");
     let second = cluster.compile();
     assert!(Arc::ptr_eq(&backend, &target(&second)));
@@ -236,7 +236,7 @@ fn backends_outlive_tables_and_follow_their_endpoints() {
     let free = backend.id;
     cluster.service("three", 3, "http");
     let fourth = cluster.compile();
-    assert_eq!(destination(&fourth, 3).opaque.id, free);
+    assert_eq!(destination(&fourth, 3).own().id, free);
 }
 
 #[test]

@@ -148,6 +148,25 @@ fn a_consumer_route_that_holds_no_port_overrides_nothing() {
     assert!(port.consumers.is_empty());
 }
 
+/// What tells entries of the status apart that look alike, also behind one that cannot be read.
+#[test]
+fn verdicts_know_which_parent_ref_they_are_of() {
+    let objects = broken_objects(&documents(&[
+        service("default/demo", TWO_PORTS),
+        http_route(
+            "default/r",
+            "[{name: gateway}, {kind: Service, port: 80}, {kind: Service, name: demo}, \
+             {group: '', kind: Service, name: demo}, {kind: Service, name: demo}, \
+             {kind: Service, name: ghost}]",
+            "[{}]",
+        ),
+    ]));
+    let resolved = resolved(&objects);
+    let indices: Vec<usize> =
+        verdicts(&resolved, "HTTPRoute default/r").iter().map(|it| it.parent.index).collect();
+    assert_eq!(indices, [2, 3, 5], "[1] has no name, [4] is [2] again");
+}
+
 /// "Each independent, own status entry."
 #[test]
 fn several_parents_are_independent() {

@@ -127,6 +127,52 @@ fn backend_refs_resolve_or_say_why_not() {
     }
 }
 
+/// "If a Route is not able to send traffic to the backend using the specified protocol then the backend
+/// is considered invalid. Implementations MUST set `ResolvedRefs` condition to `False` with the Reason
+/// `UnsupportedProtocol`." (GEP-1911)
+#[test]
+fn the_protocol_of_a_backends_port() {
+    let table = [
+        ("kubernetes.io/h2c", true),
+        ("kubernetes.io/ws", true),
+        ("http", true),
+        ("grpc", true),
+        ("example.com/own", true),
+        ("kubernetes.io/wss", false),
+        ("https", false),
+        ("HTTPS", false),
+        ("tls", false),
+    ];
+    for (protocol, expected) in table {
+        for kind in ["HTTPRoute", "GRPCRoute"] {
+            let ports =
+                format!("clusterIP: 10.0.0.9, ports: [{{port: 443, appProtocol: {protocol}}}]");
+            let rules = "[{backendRefs: [{name: declared, port: 443}]}]";
+            let objects = world(&[
+                service("default/declared", &ports),
+                route(kind, "default/r", DEMO, rules),
+            ]);
+            let resolved = resolved(&objects);
+            let verdict = verdict(&resolved, &format!("{kind} default/r"));
+            let refused = (ConditionType::ResolvedRefs, false, Reason::UnsupportedProtocol);
+            let condition = if expected { RESOLVED } else { refused };
+            assert_eq!(conditions(verdict), [ACCEPTED, condition], "{kind} {protocol}");
+            if !expected {
+                let told = format!(
+                    "spec.rules[0].backendRefs[0].port: port 443 of Service default/declared has \
+                     appProtocol {protocol}, which needs TLS; {kind} is sent in the clear"
+                );
+                assert_eq!(message(verdict, ConditionType::ResolvedRefs), told);
+            }
+        }
+    }
+    // A name is a custom, and promises nothing.
+    let rules = "[{backendRefs: [{name: named, port: 443}]}]";
+    let named = service("default/named", "clusterIP: 10.0.0.9, ports: [{name: https, port: 443}]");
+    let resolved = resolved(&world(&[named, http_route("default/r", DEMO, rules)]));
+    assert_eq!(conditions(verdict(&resolved, "HTTPRoute default/r")), [ACCEPTED, RESOLVED]);
+}
+
 /// "Invalid ref keeps its weight", "Weight 0 gets nothing, even if invalid", and all-zero weights are the
 /// proxy's to answer.
 #[test]

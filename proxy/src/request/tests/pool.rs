@@ -61,7 +61,7 @@ fn a_connection_that_is_idle_for_too_long_is_closed() {
         let (mesh, _client, backend, mut server) = pooled().await;
         let table = mesh.shared.table();
         let destination = table.destination([10, 0, 0, 1].into(), 80).unwrap();
-        let endpoints = mesh.worker.backend(&destination.opaque);
+        let endpoints = mesh.worker.backend(destination.own());
         let idle = mesh.worker.pool.idle_timeout;
         endpoints.sweep(Instant::now() + idle / 2, &mesh.worker.pool);
         assert!(server.is_silent());
