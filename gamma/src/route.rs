@@ -6,7 +6,7 @@ use std::time::Duration;
 use http::{HeaderName, HeaderValue, Method, StatusCode};
 use regex::Regex;
 
-use crate::object::{ObjectKey, Problem};
+use crate::object::{Kind, ObjectKey, Problem};
 use crate::reference::{BackendRef, ParentRef};
 
 /// The kinds of route that attach to a Service. The order is the API's (GEP-1294): where several
@@ -302,19 +302,29 @@ pub struct Retry {
 }
 
 impl RouteKind {
+    /// All of them, in their order.
+    pub const ALL: [RouteKind; 4] =
+        [RouteKind::Tcp, RouteKind::Tls, RouteKind::Http, RouteKind::Grpc];
+
     /// The kind's name in the API.
     pub fn as_str(self) -> &'static str {
-        match self {
-            RouteKind::Tcp => "TCPRoute",
-            RouteKind::Tls => "TLSRoute",
-            RouteKind::Http => "HTTPRoute",
-            RouteKind::Grpc => "GRPCRoute",
-        }
+        Kind::from(self).as_str()
     }
 
     /// Whether it is about connections that pass unread, and not about requests.
     pub fn is_of_streams(self) -> bool {
         matches!(self, RouteKind::Tls | RouteKind::Tcp)
+    }
+}
+
+impl From<RouteKind> for Kind {
+    fn from(kind: RouteKind) -> Self {
+        match kind {
+            RouteKind::Tcp => Kind::TcpRoute,
+            RouteKind::Tls => Kind::TlsRoute,
+            RouteKind::Http => Kind::HttpRoute,
+            RouteKind::Grpc => Kind::GrpcRoute,
+        }
     }
 }
 

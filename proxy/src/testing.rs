@@ -182,22 +182,20 @@ impl Mesh {
         self.route("GRPCRoute", name, parent, rules);
     }
 
+    /// Attaches a TCPRoute, as [`Mesh::http_route`].
+    pub(crate) fn tcp_route(&self, name: &str, parent: &str, rules: &str) {
+        self.route("TCPRoute", name, parent, rules);
+    }
+
+    /// Attaches a TLSRoute, as [`Mesh::http_route`].
+    pub(crate) fn tls_route(&self, name: &str, parent: &str, hostnames: &[&str], rules: &str) {
+        let mut route = self::route("TLSRoute", name, parent, rules);
+        route["spec"]["hostnames"] = json!(hostnames);
+        self.apply(route);
+    }
+
     fn route(&self, kind: &str, name: &str, parent: &str, rules: &str) {
-        let (name, parent) = (namespaced(name), namespaced(parent));
-        self.apply(json!({
-            "apiVersion": "gateway.networking.k8s.io/v1",
-            "kind": kind,
-            "metadata": { "namespace": name.namespace, "name": name.name },
-            "spec": {
-                "parentRefs": [{
-                    "group": "",
-                    "kind": "Service",
-                    "namespace": parent.namespace,
-                    "name": parent.name,
-                }],
-                "rules": yaml(rules),
-            },
-        }));
+        self.apply(self::route(kind, name, parent, rules));
     }
 
     /// Adds or replaces the objects of a document.
@@ -261,6 +259,24 @@ impl Mesh {
             .filter_map(|sample| sample.rsplit_once(' ')?.1.parse::<f64>().ok())
             .sum::<f64>() as u64
     }
+}
+
+fn route(kind: &str, name: &str, parent: &str, rules: &str) -> Value {
+    let (name, parent) = (namespaced(name), namespaced(parent));
+    json!({
+        "apiVersion": "gateway.networking.k8s.io/v1",
+        "kind": kind,
+        "metadata": { "namespace": name.namespace, "name": name.name },
+        "spec": {
+            "parentRefs": [{
+                "group": "",
+                "kind": "Service",
+                "namespace": parent.namespace,
+                "name": parent.name,
+            }],
+            "rules": yaml(rules),
+        },
+    })
 }
 
 /// Both ends of a connection.

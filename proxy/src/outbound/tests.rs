@@ -1,5 +1,7 @@
 //! What becomes of a connection before it is HTTP, and of one that never is.
 
+mod streams;
+
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;

@@ -24,10 +24,12 @@ pub fn dump(table: &Table, problems: &[String]) -> Value {
 
 fn describe(ip: &str, port: u16, destination: &Destination) -> Value {
     let (kind, rules) = match (&destination.routing, &destination.streams) {
-        (Routing::Routed { kind, rules, .. }, _) => (kind.as_str(), self::rules(rules)),
-        (_, StreamRouting::Tls { rules, .. }) => ("TLSRoute", self::rules(rules)),
-        (_, StreamRouting::Tcp { rules }) => ("TCPRoute", self::rules(rules)),
-        (Routing::Unrouted, StreamRouting::Unrouted) => ("none", vec![rule(&destination.unrouted)]),
+        (Routing::Routed { kind, rules, .. }, _) => (kind.as_str(), self::rules(rules, refused)),
+        (_, StreamRouting::Tls { rules, .. }) => ("TLSRoute", self::rules(rules, closed)),
+        (_, StreamRouting::Tcp { rules }) => ("TCPRoute", self::rules(rules, closed)),
+        (Routing::Unrouted, StreamRouting::Unrouted) => {
+            ("none", vec![rule(&destination.unrouted, refused)])
+        }
     };
     json!({
         "address": ip,
@@ -40,13 +42,23 @@ fn describe(ip: &str, port: u16, destination: &Destination) -> Value {
     })
 }
 
-fn rules<S>(rules: &[Rule<S>]) -> Vec<Value> {
-    rules.iter().map(rule).collect()
+fn rules<S>(rules: &[Rule<S>], refusal: fn(&str) -> Value) -> Vec<Value> {
+    rules.iter().map(|it| rule(it, refusal)).collect()
 }
 
-fn rule<S>(rule: &Rule<S>) -> Value {
+/// What becomes of a request that cannot be served.
+fn refused(why: &str) -> Value {
+    json!({ "answer": 500, "why": why })
+}
+
+/// What becomes of a connection that cannot be served.
+fn closed(why: &str) -> Value {
+    json!({ "connection": "reset", "why": why })
+}
+
+fn rule<S>(rule: &Rule<S>, refusal: fn(&str) -> Value) -> Value {
     let (action, backends) = match &rule.action {
-        Action::Refuse(why) => (json!({ "answer": 500, "why": why }), Vec::new()),
+        Action::Refuse(why) => (refusal(why), Vec::new()),
         Action::Answer => (json!("redirect"), Vec::new()),
         Action::Forward(split) => (
             json!("forward"),
@@ -65,7 +77,11 @@ fn rule<S>(rule: &Rule<S>) -> Value {
                                 .map(|endpoint| endpoint.addr.to_string()).collect::<Vec<_>>(),
                         })
                     }
-                    Err(why) => json!({ "weight": backend.weight, "answer": 500, "why": why }),
+                    Err(why) => {
+                        let mut refused = refusal(why);
+                        refused["weight"] = backend.weight.into();
+                        refused
+                    }
                 })
                 .collect(),
         ),

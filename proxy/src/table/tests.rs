@@ -285,4 +285,39 @@ fn the_dump_says_what_requests_are_held_against() {
     assert_eq!(rule["backends"][0]["endpoints"], json!(["10.1.0.1:8080"]));
     assert_eq!(rule["backends"][0]["weight"], 3);
     assert_eq!(rule["backends"][1]["answer"], 500);
+    assert_eq!(svc["routes"], "HTTPRoute");
+}
+
+#[test]
+fn the_dump_says_what_connections_are_held_against() {
+    for (kind, hostnames) in [("TLSRoute", json!(["a.example"])), ("TCPRoute", json!(null))] {
+        let mut cluster = Cluster::new();
+        cluster.insert(json!({
+            "apiVersion": "gateway.networking.k8s.io/v1",
+            "kind": kind,
+            "metadata": { "namespace": "default", "name": "r" },
+            "spec": {
+                "parentRefs": [{ "group": "", "kind": "Service", "name": "svc" }],
+                "hostnames": hostnames,
+                "rules": [
+                    { "name": "split", "backendRefs": [
+                        { "name": "one", "port": 80 }, { "name": "missing", "port": 80 },
+                    ] },
+                    { "from the": "future" },
+                ],
+            },
+        }));
+        let dump = dump(&cluster.compile(), &[]);
+        let destinations = dump["destinations"].as_array().unwrap();
+        let svc = destinations.iter().find(|it| it["address"] == "10.0.0.0").unwrap();
+        assert_eq!(svc["routes"], kind);
+        let rule = &svc["rules"][0];
+        assert_eq!(
+            (&rule["route"], &rule["name"]),
+            (&format!("{kind} default/r").into(), &"split".into())
+        );
+        assert_eq!(rule["backends"][0]["endpoints"], json!(["10.1.0.1:8080"]));
+        assert_eq!(rule["backends"][1]["connection"], "reset");
+        assert_eq!(svc["rules"][1]["action"]["connection"], "reset");
+    }
 }

@@ -76,6 +76,64 @@ fn text_lines() {
 }
 
 #[test]
+fn lines_of_connections() {
+    let record = ConnectionRecord {
+        time: record().time,
+        protocol: "TLS",
+        server_name: "a.example",
+        client: "10.0.0.5:41234".parse().unwrap(),
+        destination: "10.96.0.1:443".parse().unwrap(),
+        parent_namespace: "default",
+        parent_name: "secure",
+        parent_port: 443,
+        route_kind: "TLSRoute",
+        route_namespace: "default",
+        route_name: "by-name",
+        rule: "0",
+        rule_name: "canary",
+        backend_namespace: "default",
+        backend_name: "secure-v2",
+        backend_port: "443",
+        endpoint: Some("10.0.1.7:8443".parse().unwrap()),
+        reason: "",
+        duration: Duration::from_millis(1500),
+        sent_bytes: 517,
+        received_bytes: 4096,
+    };
+    let line = text_line(connection::fields(&record));
+    assert_eq!(
+        line,
+        "time=2024-02-29T12:34:56.007Z protocol=TLS server_name=a.example client=10.0.0.5:41234 \
+         destination=10.96.0.1:443 parent_namespace=default parent_name=secure parent_port=443 \
+         route_kind=TLSRoute route_namespace=default route_name=by-name rule=0 rule_name=canary \
+         backend_namespace=default backend_name=secure-v2 backend_port=443 endpoint=10.0.1.7:8443 \
+         duration_ms=1500.000 sent_bytes=517 received_bytes=4096\n"
+    );
+    let refused = ConnectionRecord {
+        protocol: "TCP",
+        server_name: "",
+        route_kind: "none",
+        route_namespace: "",
+        route_name: "",
+        rule: "",
+        rule_name: "",
+        backend_namespace: "",
+        backend_name: "",
+        backend_port: "",
+        endpoint: None,
+        reason: "not_tls",
+        sent_bytes: 0,
+        received_bytes: 0,
+        ..record
+    };
+    let json: serde_json::Value =
+        serde_json::from_str(&json_line(connection::fields(&refused))).unwrap();
+    let names: Vec<&str> = json.as_object().unwrap().keys().map(String::as_str).collect();
+    assert!(!names.contains(&"server_name") && !names.contains(&"status"), "{names:?}");
+    assert_eq!((&json["protocol"], &json["reason"]), (&"TCP".into(), &"not_tls".into()));
+}
+
+#[test]
 fn json_lines_have_the_same_names() {
     let json: serde_json::Value = serde_json::from_str(&json_line(fields(&record()))).unwrap();
     let text = text_line(fields(&record()));

@@ -5,6 +5,7 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 
 use kube::api::{Api, ApiResource, DynamicObject, GroupVersionKind, ObjectMeta};
 use weft_gamma::object::{self, Kind, NamespacedName, Object, ObjectKey, Problem};
+use weft_gamma::route::RouteKind;
 
 use super::watch::Unavailable;
 
@@ -16,10 +17,8 @@ pub(super) enum Selection {
     Service(NamespacedName),
     /// The EndpointSlices of a Service.
     Slices(NamespacedName),
-    /// The HTTPRoutes of a namespace.
-    HttpRoutes(String),
-    /// The GRPCRoutes of a namespace.
-    GrpcRoutes(String),
+    /// The routes of a kind in a namespace.
+    Routes(RouteKind, String),
     /// The ReferenceGrants of a namespace.
     Grants(String),
 }
@@ -38,9 +37,17 @@ pub(super) struct Decoded {
 impl Selection {
     /// In how many versions the kind may be served.
     pub(super) fn versions(&self) -> usize {
+        self.version_names().len()
+    }
+
+    /// Of the versions that can be read, the one first that most clusters serve.
+    fn version_names(&self) -> &'static [&'static str] {
         match self {
-            Self::Grants(_) => 2,
-            _ => 1,
+            Self::Grants(_) => &["v1beta1", "v1"],
+            // The experimental channel had them before the standard one.
+            Self::Routes(RouteKind::Tls, _) => &["v1", "v1alpha3", "v1alpha2"],
+            Self::Routes(RouteKind::Tcp, _) => &["v1", "v1alpha2"],
+            Self::Service(_) | Self::Slices(_) | Self::Routes(..) => &["v1"],
         }
     }
 
@@ -48,9 +55,7 @@ impl Selection {
     pub(super) fn api(&self, client: &kube::Client, version: usize) -> Api<DynamicObject> {
         let namespace = match self {
             Self::Service(name) | Self::Slices(name) => &name.namespace,
-            Self::HttpRoutes(namespace) | Self::GrpcRoutes(namespace) | Self::Grants(namespace) => {
-                namespace
-            }
+            Self::Routes(_, namespace) | Self::Grants(namespace) => namespace,
         };
         Api::namespaced_with(client.clone(), namespace, &self.resource(version))
     }
@@ -60,8 +65,7 @@ impl Selection {
             kind: match self {
                 Self::Service(_) => Kind::Service,
                 Self::Slices(_) => Kind::EndpointSlice,
-                Self::HttpRoutes(_) => Kind::HttpRoute,
-                Self::GrpcRoutes(_) => Kind::GrpcRoute,
+                Self::Routes(kind, _) => (*kind).into(),
                 Self::Grants(_) => Kind::ReferenceGrant,
             },
             namespace: object.metadata.namespace.clone().unwrap_or_default(),
@@ -114,27 +118,36 @@ impl Selection {
         }
     }
 
-    /// For people: what is missing, by name, and what to do.
-    pub(super) fn explain(&self, why: Unavailable) -> String {
+    /// For people: what is missing, by name, and what to do; None where it is not missed.
+    pub(super) fn explain(&self, why: Unavailable) -> Option<String> {
         let resource = self.resource(0);
         match why {
             Unavailable::Forbidden => {
-                format!("the {self} may not be read: {}", rule(&resource.group, &resource.plural))
+                let rule = rule(&resource.group, &resource.plural);
+                Some(format!("the {self} may not be read: {rule}"))
             }
+            Unavailable::NotInstalled if self.is_optional() => None,
             Unavailable::NotInstalled => {
-                format!("the cluster has no {}: none apply until it is installed", resource.kind)
+                let kind = resource.kind;
+                Some(format!("the cluster has no {kind}: none apply until it is installed"))
             }
         }
     }
 
+    /// Whether many clusters do without the kind.
+    pub(super) fn is_optional(&self) -> bool {
+        matches!(self, Self::Routes(kind, _) if kind.is_of_streams())
+    }
+
     fn resource(&self, version: usize) -> ApiResource {
-        let (group, version, kind) = match self {
-            Self::Service(_) => ("", "v1", "Service"),
-            Self::Slices(_) => ("discovery.k8s.io", "v1", "EndpointSlice"),
-            Self::HttpRoutes(_) => (GATEWAY, "v1", "HTTPRoute"),
-            Self::GrpcRoutes(_) => (GATEWAY, "v1", "GRPCRoute"),
-            Self::Grants(_) => (GATEWAY, ["v1beta1", "v1"][version.min(1)], "ReferenceGrant"),
+        let (group, kind) = match self {
+            Self::Service(_) => ("", "Service"),
+            Self::Slices(_) => ("discovery.k8s.io", "EndpointSlice"),
+            Self::Routes(kind, _) => (GATEWAY, kind.as_str()),
+            Self::Grants(_) => (GATEWAY, "ReferenceGrant"),
         };
+        let versions = self.version_names();
+        let version = versions[version.min(versions.len() - 1)];
         ApiResource::from_gvk(&GroupVersionKind::gvk(group, version, kind))
     }
 }
@@ -151,8 +164,7 @@ impl fmt::Display for Selection {
         match self {
             Self::Service(name) => write!(f, "Service {name}"),
             Self::Slices(name) => write!(f, "EndpointSlices of Service {name}"),
-            Self::HttpRoutes(namespace) => write!(f, "HTTPRoutes of namespace {namespace}"),
-            Self::GrpcRoutes(namespace) => write!(f, "GRPCRoutes of namespace {namespace}"),
+            Self::Routes(kind, namespace) => write!(f, "{kind}s of namespace {namespace}"),
             Self::Grants(namespace) => write!(f, "ReferenceGrants of namespace {namespace}"),
         }
     }

@@ -7,8 +7,7 @@ use std::sync::Arc;
 use weft_gamma::object::{
     EndpointSlice, NamespacedName, ObjectKey, Objects, Problem, Service, SliceEndpoint, SlicePort,
 };
-use weft_gamma::reference::BackendRef;
-use weft_gamma::route::{Filter, Route};
+use weft_gamma::route::{Route, RouteKind};
 
 use super::super::{Snapshot, SourceProblem};
 use super::selection::{self, Decoded, Selection};
@@ -170,7 +169,7 @@ impl View {
                 }
             }
             if let Some(why) = store.unavailable {
-                problems.push(in_cluster(selection.explain(why)));
+                problems.extend(selection.explain(why).map(in_cluster));
                 if let Selection::Slices(name) = selection
                     && let Some(service) = self.service(name)
                 {
@@ -210,8 +209,7 @@ impl View {
             Selection::Slices(service.clone()),
         ]);
         for namespace in [&self.namespace, &service.namespace] {
-            needs.insert(Selection::HttpRoutes(namespace.clone()));
-            needs.insert(Selection::GrpcRoutes(namespace.clone()));
+            needs.extend(RouteKind::ALL.map(|kind| Selection::Routes(kind, namespace.clone())));
         }
         needs
     }
@@ -220,7 +218,7 @@ impl View {
     fn attached(&self, to: impl Fn(&NamespacedName) -> bool) -> impl Iterator<Item = &Arc<Route>> {
         let routes = self.stores.values().flat_map(|store| store.objects.routes.values());
         routes.filter(move |route| {
-            parents(route).any(|service| to(&service) && self.applies(route, &service))
+            route.parent_services().any(|service| to(&service) && self.applies(route, &service))
         })
     }
 
@@ -299,45 +297,13 @@ fn in_cluster(message: String) -> SourceProblem {
     SourceProblem { file: None, line: None, object: None, field: String::new(), message }
 }
 
-/// The Services that a route names as its parents.
-fn parents(route: &Route) -> impl Iterator<Item = NamespacedName> {
-    route.parents.iter().filter_map(|parent| parent.service(&route.key.namespace))
-}
-
 /// What must be known before a route can be in force: its backends, and who may refer to them.
 fn needs_of_route(route: &Route) -> BTreeSet<Selection> {
-    let mut needs = BTreeSet::new();
-    for backend in backends(route) {
-        let name = backend.service(&route.key.namespace);
-        if name.namespace != route.key.namespace {
-            needs.insert(Selection::Grants(name.namespace.clone()));
-        }
-        needs.insert(Selection::Service(name.clone()));
-        needs.insert(Selection::Slices(name));
-    }
-    needs
-}
-
-/// Where a route's requests can go: backends of kind Service, those of mirrors among them.
-fn backends(route: &Route) -> impl Iterator<Item = &BackendRef> {
-    route
-        .rules
-        .iter()
-        .flat_map(|rule| {
-            let of_backends = rule
-                .backends
-                .iter()
-                .flat_map(|backend| std::iter::once(backend).chain(mirrors(&backend.filters)));
-            mirrors(&rule.filters).chain(of_backends)
-        })
-        .filter(|backend| backend.group.is_empty() && backend.kind == "Service")
-}
-
-fn mirrors(filters: &[Filter]) -> impl Iterator<Item = &BackendRef> {
-    filters.iter().filter_map(|filter| match filter {
-        Filter::Mirror(mirror) => Some(&mirror.backend),
-        _ => None,
-    })
+    let grants = route.grant_namespaces().into_iter().map(Selection::Grants);
+    let backends = route.backend_services().into_iter();
+    let of_backends =
+        backends.flat_map(|name| [Selection::Service(name.clone()), Selection::Slices(name)]);
+    grants.chain(of_backends).collect()
 }
 
 /// Where the slices may not be read, the Service's own address stands for its endpoints: the choice

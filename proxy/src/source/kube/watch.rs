@@ -33,6 +33,8 @@ const FIRST_PAUSE: Duration = Duration::from_millis(200);
 const LONGEST_PAUSE: Duration = Duration::from_secs(8);
 /// The same where there is nothing to be had: that changes when somebody installs something.
 const LONGEST_UNAVAILABLE: Duration = Duration::from_secs(30);
+/// The same for a kind that many clusters do without: a cluster has many sidecars.
+const LONGEST_NOT_INSTALLED: Duration = Duration::from_secs(120);
 /// A failure that comes so long after the last one has nothing to do with it.
 const CALM: Duration = Duration::from_secs(120);
 
@@ -124,7 +126,12 @@ impl Watch {
                     if !self.say(Change::Unavailable(why)) {
                         return;
                     }
-                    refused.next(LONGEST_UNAVAILABLE)
+                    refused.next(match why {
+                        Unavailable::NotInstalled if self.selection.is_optional() => {
+                            LONGEST_NOT_INSTALLED
+                        }
+                        _ => LONGEST_UNAVAILABLE,
+                    })
                 }
                 Interrupted::Failed(error) => {
                     if !self.say(Change::Failed(error)) {
@@ -216,7 +223,7 @@ impl Watch {
             Selection::Slices(name) => {
                 labels(params, &format!("kubernetes.io/service-name={}", name.name))
             }
-            Selection::HttpRoutes(_) | Selection::GrpcRoutes(_) | Selection::Grants(_) => params,
+            Selection::Routes(..) | Selection::Grants(_) => params,
         }
     }
 

@@ -11,9 +11,9 @@ use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
-use super::objects::{grant, name, route, service, slice};
+use super::objects::{grant, name, route, route_of, service, slice};
 use super::scenario::Scenario;
-use super::server::ApiServer;
+use super::server::{ApiServer, Trouble};
 
 const A: &str = "10.96.0.1";
 const B: &str = "10.96.0.2";
@@ -47,7 +47,7 @@ async fn pass(time: Duration) {
 async fn known(server: &ApiServer) -> Scenario {
     let mut scenario = Scenario::start(server).await;
     scenario.look_up(A).await;
-    server.until("all watches", |server| server.watched().len() == 4).await;
+    server.until("all watches", |server| server.watched().len() == 6).await;
     scenario
 }
 
@@ -68,7 +68,7 @@ async fn while_the_api_server_is_away_what_is_known_stays() {
     scenario.catch_up();
     assert_eq!(scenario.count, published, "nothing changes meanwhile");
     assert!(scenario.knows("default/a"));
-    // Four watches for an hour: with pauses of four seconds, on average.
+    // Six watches for an hour: with pauses of four seconds, on average.
     let attempts = server.requests("watch").len();
     assert!((1000..10_000).contains(&attempts), "{attempts}");
 
@@ -79,7 +79,7 @@ async fn while_the_api_server_is_away_what_is_known_stays() {
             it.endpoints("default/a") == ["10.0.0.9:8080".parse().unwrap()] && routes(it) == ["r"]
         })
         .await;
-    server.until("all watches", |server| server.watched().len() == 4).await;
+    server.until("all watches", |server| server.watched().len() == 6).await;
     assert!(back.elapsed() < SECONDS, "{:?}", back.elapsed());
     assert_eq!(scenario.metric("weft_source_connected"), "1");
     scenario.look_up(B).await;
@@ -127,7 +127,7 @@ async fn a_silent_api_server_is_not_waited_for_for_ever() {
     // The connections are there, but nothing comes through them any more.
     server.apply_unseen(slice("default/a", &["10.0.0.9"]));
     let watches = server.requests("watch").len();
-    server.until("watches anew", |server| server.requests("watch").len() == watches + 4).await;
+    server.until("watches anew", |server| server.requests("watch").len() == watches + 6).await;
     server.trouble(|trouble| trouble.silent = false);
     let lists = server.requests("list").len();
     scenario
@@ -169,8 +169,8 @@ async fn after_410_all_is_listed_anew_without_an_empty_moment() {
         assert!(routes(&scenario).contains(&"old"));
     }
     assert!(begun.elapsed() < Duration::from_secs(1), "{:?}", begun.elapsed());
-    server.until("all watches", |server| server.watched().len() == 4).await;
-    assert_eq!(scenario.metric("weft_source_relists_total"), "8");
+    server.until("all watches", |server| server.watched().len() == 6).await;
+    assert_eq!(scenario.metric("weft_source_relists_total"), "12");
     assert_eq!(scenario.metric("weft_source_errors_total"), "0", "the server has answered");
 }
 
@@ -280,6 +280,37 @@ async fn kinds_that_are_installed_later_apply_then() {
     scenario.until("the route goes", |it| routes(it).is_empty()).await;
 }
 
+/// Clusters before v1.6 of the API's standard channel have none, and those with the experimental channel
+/// an older version.
+#[tokio::test(start_paused = true)]
+async fn stream_routes_are_not_missed_and_apply_when_they_come_in_whichever_version() {
+    let kinds: [(&str, &[&str]); 2] = [
+        ("TCPRoute", &["v1/tcproutes", "v1alpha2/tcproutes"]),
+        ("TLSRoute", &["v1/tlsroutes", "v1alpha3/tlsroutes", "v1alpha2/tlsroutes"]),
+    ];
+    for (kind, versions) in kinds {
+        for installed in versions {
+            let mut objects = objects();
+            objects.push(route_of(kind, "default/r", "default/a", &["default/a"]));
+            let server = ApiServer::new(objects);
+            let missing = |trouble: &mut Trouble, version: &str| {
+                let name = format!("gateway.networking.k8s.io/{version}");
+                trouble.missing.insert(name.leak());
+            };
+            server.trouble(|trouble| versions.iter().for_each(|version| missing(trouble, version)));
+            let mut scenario = Scenario::start(&server).await;
+            assert!(scenario.look_up(A).await < Duration::from_secs(1));
+            assert!(scenario.knows("default/a") && routes(&scenario).is_empty());
+            assert_eq!(scenario.problems(), "", "{kind}");
+            let at = Instant::now();
+            server.trouble(|trouble| trouble.missing.retain(|name| !name.ends_with(installed)));
+            scenario.until("the route", |it| routes(it) == ["r"]).await;
+            assert!(at.elapsed() <= Duration::from_secs(121), "{kind} {:?}", at.elapsed());
+            assert_eq!(scenario.latest.objects.routes.keys().next().unwrap().kind.as_str(), kind);
+        }
+    }
+}
+
 /// Installs of the Gateway API serve grants as v1beta1, as v1, or both.
 #[tokio::test(start_paused = true)]
 async fn grants_are_found_in_whichever_version_is_served() {
@@ -344,7 +375,7 @@ async fn a_real_connection_breaks_and_comes_back() {
     let mut scenario = Scenario::with_client(kube::Client::try_from(config).unwrap()).await;
     scenario.look_up(A).await;
     assert_eq!(scenario.endpoints("default/a"), ["10.0.0.1:8080".parse().unwrap()]);
-    server.until("all watches", |server| server.watched().len() == 4).await;
+    server.until("all watches", |server| server.watched().len() == 6).await;
     server.apply(route("default/r", "default/a", &["default/a"]));
     scenario.until("the route", |it| routes(it) == ["r"]).await;
 

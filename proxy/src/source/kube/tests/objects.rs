@@ -56,9 +56,10 @@ pub(super) fn route(of: &str, parent: &str, backends: &[&str]) -> Value {
     })
 }
 
-pub(super) fn grpc_route(of: &str, parent: &str, backends: &[&str]) -> Value {
+/// A route of another kind, as [`route`].
+pub(super) fn route_of(kind: &str, of: &str, parent: &str, backends: &[&str]) -> Value {
     let mut route = route(of, parent, backends);
-    route["kind"] = "GRPCRoute".into();
+    route["kind"] = kind.into();
     route
 }
 

@@ -69,7 +69,7 @@ async fn a_lookup_is_answered_when_everything_is_listed_and_published() {
     assert_eq!(scenario.latest.objects.grants.len(), 1);
     assert_eq!(scenario.problems(), "");
     assert_eq!(scenario.count, 2, "the empty one, and one with all of it");
-    server.until("all watches", |server| server.watched().len() == 9).await;
+    server.until("all watches", |server| server.watched().len() == 11).await;
     assert_eq!(
         server.watched(),
         [
@@ -82,6 +82,8 @@ async fn a_lookup_is_answered_when_everything_is_listed_and_published() {
             "services of default/a",
             "services of default/b",
             "services of shop/c",
+            "tcproutes of default",
+            "tlsroutes of default",
         ]
     );
     assert_eq!(scenario.metric("weft_source_connected"), "1");
@@ -141,7 +143,7 @@ async fn a_route_s_edit_is_published_promptly() {
     server.delete(&route("default/r", "default/a", &[]));
     scenario.until("the deletion", |it| it.latest.objects.routes.is_empty()).await;
     assert!(begun.elapsed() < PROMPT);
-    server.until("b is let go", |server| server.watched().len() == 4).await;
+    server.until("b is let go", |server| server.watched().len() == 6).await;
 }
 
 #[tokio::test(start_paused = true)]
@@ -214,7 +216,7 @@ async fn what_changes_nothing_is_not_published() {
     let mut scenario = Scenario::start(&server).await;
     scenario.look_up(A).await;
     assert_eq!(scenario.count, 2);
-    server.until("all watches", |server| server.watched().len() == 4).await;
+    server.until("all watches", |server| server.watched().len() == 6).await;
     for note in 0..5 {
         let mut same = service("default/a", &[A]);
         same["metadata"]["annotations"] = json!({"note": note.to_string()});
@@ -224,9 +226,9 @@ async fn what_changes_nothing_is_not_published() {
         scenario.look_up("10.96.0.99").await;
     }
     server.end_watches();
-    server.until("all watches again", |server| server.watched().len() == 4).await;
+    server.until("all watches again", |server| server.watched().len() == 6).await;
     server.expire();
-    server.until("all lists again", |server| server.watched().len() == 4).await;
+    server.until("all lists again", |server| server.watched().len() == 6).await;
     // Whatever would have been published for these comes before this.
     server.apply(slice("default/a", &["10.0.0.9"]));
     scenario.next().await;
@@ -246,12 +248,12 @@ async fn watches_grow_with_what_the_pod_uses_and_idle_services_are_let_go() {
     let server = ApiServer::new(objects);
     let mut scenario = Scenario::start(&server).await;
     scenario.look_up(A).await;
-    server.until("watches of one", |server| server.watched().len() == 4).await;
+    server.until("watches of one", |server| server.watched().len() == 6).await;
     scenario.look_up(B).await;
-    server.until("two more of a second", |server| server.watched().len() == 6).await;
+    server.until("two more of a second", |server| server.watched().len() == 8).await;
     scenario.look_up(C).await;
-    // Two of its own, and two of its namespace.
-    server.until("four more of a third", |server| server.watched().len() == 10).await;
+    // Two of its own, and one for each kind of route in its namespace.
+    server.until("six more of a third", |server| server.watched().len() == 14).await;
     assert_eq!(scenario.latest.objects.services.len(), 3);
 
     scenario.used.lock().unwrap().insert(name("default/b"));
@@ -260,7 +262,7 @@ async fn watches_grow_with_what_the_pod_uses_and_idle_services_are_let_go() {
     assert!(begun.elapsed() >= IDLE - Duration::from_secs(60));
     assert!(scenario.knows("default/b"));
     assert_eq!(scenario.latest.objects.services.len(), 1);
-    server.until("their watches end", |server| server.watched().len() == 4).await;
+    server.until("their watches end", |server| server.watched().len() == 6).await;
 
     // A pod that comes back to one finds it as it is by then.
     server.apply(slice("default/a", &["10.0.0.9"]));
@@ -288,19 +290,19 @@ async fn a_watch_that_the_server_ends_goes_on_where_it_was() {
     let server = ApiServer::new(shops());
     let mut scenario = Scenario::start(&server).await;
     scenario.look_up(A).await;
-    server.until("all watches", |server| server.watched().len() == 4).await;
+    server.until("all watches", |server| server.watched().len() == 6).await;
     let lists = server.requests("list").len();
     server.end_watches();
     server.apply(slice("default/a", &["10.0.0.9"]));
     scenario
         .until("what was missed", |it| it.endpoints("default/a")[0].ip() == addr("10.0.0.9:1").ip())
         .await;
-    server.until("all watches again", |server| server.watched().len() == 4).await;
+    server.until("all watches again", |server| server.watched().len() == 6).await;
     // Bookmarks count: what they have passed need not be known any more.
     server.bookmark();
     server.forget();
     server.end_watches();
-    server.until("all watches again", |server| server.watched().len() == 4).await;
+    server.until("all watches again", |server| server.watched().len() == 6).await;
     assert_eq!(server.requests("list").len(), lists, "nothing is listed anew");
     assert_eq!(scenario.metric("weft_source_errors_total"), "0");
 }

@@ -5,6 +5,7 @@ use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{advance, timeout};
 use weft_gamma::object::NamespacedName;
+use weft_gamma::route::RouteKind;
 
 use super::objects::{name, service, slice};
 use super::scenario::Scenario;
@@ -156,7 +157,7 @@ async fn what_an_ended_watch_still_says_is_not_heard() {
     let (mut running, _updated) = running(&cluster());
     running.found(found(A, Some(name("default/a"))));
     running.reconcile(&mut |_| ());
-    let selection = Selection::HttpRoutes("default".into());
+    let selection = Selection::Routes(RouteKind::Http, "default".into());
     let earlier = running.watches[&selection].id;
     running.view.forget(&name("default/a"));
     running.reconcile(&mut |_| ());

@@ -5,8 +5,9 @@ use std::collections::BTreeSet;
 use kube::api::DynamicObject;
 use serde_json::{Value, json};
 use weft_gamma::object::{Kind, ObjectKey};
+use weft_gamma::route::RouteKind;
 
-use super::objects::{backend_ref, grant, grpc_route, name, route, service, slice};
+use super::objects::{backend_ref, grant, name, route, route_of, service, slice};
 use super::scenario::{endpoints_of, problems};
 use crate::source::Snapshot;
 use crate::source::kube::selection::Selection;
@@ -14,6 +15,18 @@ use crate::source::kube::view::View;
 use crate::source::kube::watch::{Change, Unavailable};
 
 const IP: &str = "10.96.0.1";
+
+/// The routes that the traffic from `pod` to `shop/a` depends on.
+const ROUTES: [&str; 8] = [
+    "http pod",
+    "http shop",
+    "grpc pod",
+    "grpc shop",
+    "tls pod",
+    "tls shop",
+    "tcp pod",
+    "tcp shop",
+];
 
 /// A view of a pod in namespace `pod`, with the objects that have been listed for it.
 struct Cluster {
@@ -33,7 +46,7 @@ impl Cluster {
         let mut cluster = Self::new();
         cluster.list(selected("services shop/a"), &[service("shop/a", &[IP])]);
         cluster.list(selected("slices shop/a"), &[slice("shop/a", &["10.0.0.1"])]);
-        for routes in ["http pod", "http shop", "grpc pod", "grpc shop"] {
+        for routes in ROUTES {
             cluster.list(selected(routes), &[]);
         }
         assert!(cluster.news().is_some());
@@ -74,8 +87,10 @@ fn selected(text: &str) -> Selection {
     match text.split_once(' ').unwrap() {
         ("services", service) => Selection::Service(name(service)),
         ("slices", service) => Selection::Slices(name(service)),
-        ("http", namespace) => Selection::HttpRoutes(namespace.into()),
-        ("grpc", namespace) => Selection::GrpcRoutes(namespace.into()),
+        ("http", namespace) => Selection::Routes(RouteKind::Http, namespace.into()),
+        ("grpc", namespace) => Selection::Routes(RouteKind::Grpc, namespace.into()),
+        ("tls", namespace) => Selection::Routes(RouteKind::Tls, namespace.into()),
+        ("tcp", namespace) => Selection::Routes(RouteKind::Tcp, namespace.into()),
         ("grants", namespace) => Selection::Grants(namespace.into()),
         other => panic!("{other:?}"),
     }
@@ -103,6 +118,10 @@ fn a_service_needs_itself_its_slices_and_the_routes_of_both_namespaces() {
         "HTTPRoutes of namespace pod",
         "HTTPRoutes of namespace shop",
         "Service shop/a",
+        "TCPRoutes of namespace pod",
+        "TCPRoutes of namespace shop",
+        "TLSRoutes of namespace pod",
+        "TLSRoutes of namespace shop",
     ];
     assert_eq!(needed.iter().collect::<Vec<_>>(), expected);
     let mut idle = Cluster::new();
@@ -139,11 +158,23 @@ fn a_route_needs_its_backends_and_mirrors_and_the_grants_of_their_namespaces() {
 }
 
 #[test]
-fn consumer_routes_and_grpc_routes_count_too() {
+fn consumer_routes_and_other_kinds_count_too() {
+    for (selection, kind) in [("grpc", "GRPCRoute"), ("tls", "TLSRoute"), ("tcp", "TCPRoute")] {
+        let mut cluster = Cluster::with_a();
+        let routes = selected(&format!("{selection} pod"));
+        cluster.list(routes, &[route_of(kind, "pod/r", "shop/a", &["pod/b"])]);
+        let needed = cluster.also_needed();
+        assert_eq!(needed, ["Service pod/b", "EndpointSlices of Service pod/b"], "{kind}");
+    }
+}
+
+/// A consumer route sends back into the parent's namespace, for which nobody has to permit it.
+#[test]
+fn a_backend_in_the_parents_namespace_needs_no_grants() {
     let mut cluster = Cluster::with_a();
-    cluster.list(selected("grpc pod"), &[grpc_route("pod/r", "shop/a", &["pod/b"])]);
+    cluster.list(selected("http pod"), &[route("pod/r", "shop/a", &["shop/b"])]);
     let needed = cluster.also_needed();
-    assert_eq!(needed, ["Service pod/b", "EndpointSlices of Service pod/b"]);
+    assert_eq!(needed, ["Service shop/b", "EndpointSlices of Service shop/b"]);
 }
 
 #[test]
@@ -176,8 +207,9 @@ fn nothing_is_published_of_a_service_before_all_of_it_is_listed() {
     cluster.list(selected("services shop/a"), &[service("shop/a", &[IP])]);
     cluster.list(selected("slices shop/a"), &[slice("shop/a", &["10.0.0.1"])]);
     cluster.list(selected("http shop"), &[route("shop/r", "shop/a", &["shop/b"])]);
-    cluster.list(selected("grpc shop"), &[]);
-    cluster.list(selected("http pod"), &[]);
+    for routes in ROUTES.into_iter().filter(|it| !["http shop", "grpc pod"].contains(it)) {
+        cluster.list(selected(routes), &[]);
+    }
     let destinations =
         |news: Option<Snapshot>| news.map_or(0, |snapshot| snapshot.destinations.unwrap().len());
     assert_eq!(destinations(cluster.news()), 0);
@@ -332,7 +364,7 @@ fn kinds_that_are_not_installed_count_as_empty() {
     let mut cluster = Cluster::new();
     cluster.list(selected("services shop/a"), &[service("shop/a", &[IP])]);
     cluster.list(selected("slices shop/a"), &[]);
-    for routes in ["http pod", "http shop", "grpc pod", "grpc shop"] {
+    for routes in ROUTES {
         cluster.unavailable(routes, Unavailable::NotInstalled);
     }
     let snapshot = cluster.news().unwrap();
@@ -341,7 +373,7 @@ fn kinds_that_are_not_installed_count_as_empty() {
         problems(&snapshot),
         "the cluster has no GRPCRoute: none apply until it is installed\n\
          the cluster has no HTTPRoute: none apply until it is installed\n",
-        "each kind once, whatever the namespaces"
+        "each kind once, whatever the namespaces; TLSRoute and TCPRoute many clusters do without"
     );
 }
 
