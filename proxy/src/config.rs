@@ -213,7 +213,8 @@ pub struct Config {
     )]
     pub log_format: LogFormat,
 
-    /// Whether and how a line for each request is written (to standard output).
+    /// Whether and how a line is written for each request, and for each connection that passes unread
+    /// (to standard output).
     #[arg(
         long,
         env = "WEFT_ACCESS_LOG",

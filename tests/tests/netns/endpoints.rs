@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use weft_tests::lab::{Request, SETTLE_LIMIT, Workload, counts, poll};
 
-use crate::support::World;
+use crate::support::{World, http_route};
 
 #[test]
 fn a_removed_endpoint_gets_nothing_more() {
@@ -85,4 +85,64 @@ fn terminating_endpoints_serve_only_when_nothing_is_ready() {
     world.lab.set_conditions(&world.v1.name, true, false).expect("a change");
     world.lab.set_conditions(&world.v2.name, false, true).expect("a change");
     version("v1");
+}
+
+/// A Service of one port, named http, with more lines for its spec.
+fn service(name: &str, spec: &str) -> String {
+    format!(
+        "apiVersion: v1\nkind: Service\nmetadata:\n  name: {name}\n  namespace: default\nspec:\n{spec}  \
+         ports:\n  - name: http\n    port: 80\n    targetPort: web\n---\n"
+    )
+}
+
+/// An EndpointSlice as somebody writes it by hand: of one endpoint, without conditions.
+fn slice(service: &str, number: u8, address: &str, port: u16) -> String {
+    format!(
+        "addressType: IPv4\napiVersion: discovery.k8s.io/v1\nendpoints:\n- addresses:\n  - {address}\nkind: \
+         EndpointSlice\nmetadata:\n  labels:\n    kubernetes.io/service-name: {service}\n  name: \
+         {service}-{number}\n  namespace: default\nports:\n- name: http\n  port: {port}\n  protocol: \
+         TCP\n---\n"
+    )
+}
+
+/// A backend is what its EndpointSlices say: by whose hand, at which ports, and with an address of the
+/// cluster's or none.
+#[test]
+fn backends_of_every_sort() {
+    let world = World::new();
+    let other = Workload::new("other", "v3", "default").on_port(8090);
+    let v3 = world.lab.backend(&other).expect("a backend");
+    let (first, third) = (&world.v1.addresses[0], &v3.addresses[0]);
+    // A named target port that differs between pods makes a slice for each number.
+    let mapped = service("mapped", "  clusterIP: 10.96.7.1\n")
+        + &slice("mapped", 1, first, 8080)
+        + &slice("mapped", 2, third, 8090);
+    let headless = service("headless", "  clusterIP: None\n") + &slice("headless", 1, third, 8090);
+    let external = service("external", "  type: ExternalName\n  externalName: echo-v1\n");
+    let rule = |name: &str| {
+        format!(
+            "  - matches:\n    - path:\n        value: /{name}\n    backendRefs:\n    - name: {name}\n      \
+             port: 80\n"
+        )
+    };
+    let rules = ["mapped", "headless", "external"].map(rule).concat();
+    let route = http_route("sorts", rules.trim_end());
+    world
+        .lab
+        .settled(|lab| lab.apply(&[mapped, headless, external, route].concat()))
+        .expect("a change");
+    let versions = |path: &str| {
+        let request = Request::get(&format!("http://echo/{path}"));
+        counts(&world.client.send(&request, 40).expect("curl"))
+    };
+    let mapped = versions("mapped");
+    assert_eq!(mapped.keys().collect::<Vec<_>>(), ["v1", "v3"], "{mapped:?}");
+    assert_eq!(versions("headless").get("v3"), Some(&40));
+    // As a Service that an application dials, too.
+    let dialled = counts(&world.client.send(&Request::get("http://mapped/"), 40).expect("curl"));
+    assert_eq!(dialled.len(), 2, "{dialled:?}");
+    let head = world.head(&["http://echo/external"]);
+    assert!(head.contains(" 500 ") && head.contains("x-weft-reason: backend_invalid"), "{head}");
+    let said = "Service default/external is of type ExternalName, which cannot be a backend";
+    assert!(world.client.admin("/config").expect("the table").contains(said));
 }

@@ -16,4 +16,5 @@ mod lifecycle;
 mod opaque;
 mod scenarios;
 mod streaming;
+mod streams;
 mod support;

@@ -15,7 +15,10 @@ use crate::http::{self, Service};
 
 /// An acceptor with a fresh self-signed certificate, and that certificate as PEM.
 pub(crate) fn acceptor() -> Result<(TlsAcceptor, String)> {
-    let names = ["secure".to_owned(), "secure.default.svc.cluster.local".to_owned()];
+    // Several, so that a route can tell them apart by the name that a client asks for.
+    let names =
+        ["secure", "secure.default.svc.cluster.local", "secure.example", "*.secure.example"];
+    let names = names.map(str::to_owned);
     let made = rcgen::generate_simple_self_signed(names).context("the certificate")?;
     let key = PrivateKeyDer::from(PrivatePkcs8KeyDer::from(made.signing_key.serialize_der()));
     let mut config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
