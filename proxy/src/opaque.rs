@@ -6,6 +6,7 @@ mod record;
 use std::borrow::Cow;
 use std::io;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Instant;
 
 use tokio::io::copy_bidirectional_with_sizes;
@@ -33,6 +34,8 @@ pub(crate) struct Stream {
     pub(crate) client_addr: SocketAddr,
     /// The address that the application dialled.
     pub(crate) original: SocketAddr,
+    /// It begins as TLS does, as far as that was looked at.
+    pub(crate) is_tls: bool,
     pub(crate) hello: Hello,
 }
 
@@ -64,8 +67,8 @@ pub(crate) async fn to_service(
     destination: &Destination,
 ) -> io::Result<()> {
     let _watch = worker.shared.drain.watch();
-    let Stream { mut client, client_addr, original, hello } = stream;
-    let mut record = Record::begin(worker, destination, client_addr, original, &hello);
+    let mut record = Record::begin(worker, destination, &stream);
+    let Stream { mut client, hello, .. } = stream;
     match serve(worker, destination, &hello, &mut client, &mut record).await {
         Ok(()) => {
             record.reason = "";
@@ -135,14 +138,12 @@ fn choose(rule: &StreamRule) -> Result<&WeightedBackend<TcpSeries>, Fault> {
             Fault::new(Kind::NoBackend, "the rule has no backend of a weight above 0")
         }),
         Action::Refuse(why) => Err(Fault::new(Kind::RuleRefused, why.clone())),
+        // Filters answer, and rules of streams have none.
         Action::Answer => Err(Fault::new(Kind::NoBackend, "the rule has no backend")),
     }
 }
 
-async fn connect(
-    worker: &Worker,
-    backend: &std::sync::Arc<Backend>,
-) -> Result<(TcpStream, Lease), Fault> {
+async fn connect(worker: &Worker, backend: &Arc<Backend>) -> Result<(TcpStream, Lease), Fault> {
     let local = worker.backend(backend);
     let mut tried = Vec::new();
     loop {

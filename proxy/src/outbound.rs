@@ -180,7 +180,7 @@ async fn to_service(
             connections.detected(if is_tls { "tls" } else { "opaque" });
             let client = Prefixed::new(accepted.stream, first);
             let (client_addr, original) = (accepted.client, accepted.original);
-            let stream = Stream { client, client_addr, original, hello };
+            let stream = Stream { client, client_addr, original, is_tls, hello };
             opaque::to_service(&worker, stream, &destination).await
         }
     }

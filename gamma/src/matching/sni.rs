@@ -67,3 +67,6 @@ impl SniMatcher {
         named.copied().or(self.any).or(self.unreadable)
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -10,7 +10,7 @@ use std::time::{Instant, SystemTime};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 
-use super::Hello;
+use super::{Hello, Stream};
 use crate::backend::BackendName;
 use crate::log::ConnectionRecord;
 use crate::metrics::TcpSeries;
@@ -40,23 +40,17 @@ pub(super) struct Record<'t> {
 }
 
 impl<'t> Record<'t> {
-    pub(super) fn begin(
-        worker: &Worker,
-        destination: &'t Destination,
-        client: SocketAddr,
-        original: SocketAddr,
-        hello: &Hello,
-    ) -> Self {
-        let server_name = match hello {
+    pub(super) fn begin(worker: &Worker, destination: &'t Destination, stream: &Stream) -> Self {
+        let server_name = match &stream.hello {
             Hello::Tls(server_name) => server_name.clone(),
             Hello::Unread | Hello::Refused(_) => None,
         };
         Self {
             shared: worker.shared.clone(),
             destination,
-            client,
-            original,
-            is_tls: matches!(hello, Hello::Tls(_)),
+            client: stream.client_addr,
+            original: stream.original,
+            is_tls: stream.is_tls,
             server_name,
             start: Instant::now(),
             time: SystemTime::now(),
