@@ -236,3 +236,46 @@ fn rewrites() {
     }
     assert_eq!(world.status(&["http://echo/abc"]), "404", "a prefix ends at a segment");
 }
+
+#[test]
+fn cors() {
+    let rules = rule(
+        "/",
+        "    - type: CORS
+      cors:
+        allowOrigins: [\"https://*.example.com\"]
+        allowMethods: [PUT]
+        allowHeaders: [\"*\"]
+        allowCredentials: true
+        maxAge: 60
+",
+    );
+    let world = World::routed(&http_route("shared", &rules));
+    let origin = "origin: https://shop.example.com";
+    let method = "access-control-request-method: PUT";
+    let headers = "access-control-request-headers: authorization,x-one";
+    let url = "http://echo/shared";
+    for http in ["--http1.1", "--http2-prior-knowledge"] {
+        let preflight = ["-X", "OPTIONS", "-H", method, "-H", headers, http, url, "-H"];
+        let head = world.head(&[&preflight[..], &[origin]].concat()).to_lowercase();
+        assert!(head.contains(" 204"), "{head}");
+        for expected in [
+            "access-control-allow-origin: https://shop.example.com\r\n",
+            "access-control-allow-credentials: true\r\n",
+            "access-control-allow-methods: put\r\n",
+            "access-control-allow-headers: authorization,x-one\r\n",
+            "access-control-max-age: 60\r\n",
+        ] {
+            assert!(head.contains(expected), "{expected} in {head}");
+        }
+        assert!(!head.contains("x-version"), "the backend was asked: {head}");
+        let head = world.head(&[&preflight[..], &["origin: https://example.org"]].concat());
+        assert!(head.contains(" 403") && head.contains("origin_not_allowed"), "{head}");
+
+        // What the backend says of CORS by itself is not what counts.
+        let own = "http://echo/headers?access-control-allow-origin=*&access-control-max-age=1";
+        let head = world.head(&[http, "-H", origin, "-X", "PUT", own]);
+        assert!(head.contains("access-control-allow-origin: https://shop.example.com"), "{head}");
+        assert!(head.contains("x-version: v1") && !head.contains("max-age"), "{head}");
+    }
+}

@@ -13,6 +13,7 @@ mod grpc;
 mod http;
 mod interception;
 mod lifecycle;
+mod mirror;
 mod opaque;
 mod scenarios;
 mod streaming;

@@ -15,13 +15,15 @@
 //! | `/upgrade` | 101 to the protocol `echo`, then bytes are echoed |
 //! | `/weft.test.Echo/…` | gRPC |
 //! | any, with CONNECT | 200, then bytes are echoed |
+//! | `/seen` | what was received by the next row's requests, as JSON, a line for each: the last 1,000 |
 //! | anything else | what was received, as JSON ([`Answer`]) |
 
+use std::collections::VecDeque;
 use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::pin::pin;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -56,6 +58,8 @@ pub(crate) struct Service {
     pub(crate) failing: Failing,
     /// Tells connections when to finish; each holds a receiver until it has.
     pub(crate) draining: Arc<watch::Sender<bool>>,
+    /// The answers that tell what was received, for those who did not get them.
+    pub(crate) seen: Mutex<VecDeque<String>>,
 }
 
 /// Chooses a share of the requests, evenly spread.
@@ -74,6 +78,9 @@ impl Failing {
         (number + 1) * self.percent / 100 > number * self.percent / 100
     }
 }
+
+/// How many answers are kept.
+const SEEN: usize = 1_000;
 
 /// Serves one connection until it is closed.
 pub(crate) async fn serve(
@@ -119,6 +126,7 @@ async fn answer(
         "/certificate" => text(StatusCode::OK, service.certificate.clone()),
         "/ws" => websocket(request),
         "/upgrade" => upgrade(request),
+        "/seen" => text(StatusCode::OK, service.seen().iter().map(String::as_str).collect()),
         _ => {
             tokio::time::sleep(Duration::from_millis(match path.as_str() {
                 "/delay" => query.number("ms", 0),
@@ -128,7 +136,9 @@ async fn answer(
             let pause = if path == "/discard" { query.number("ms", 0) } else { 0 };
             let answer = describe(identity, request, peer, pause).await;
             let body = serde_json::to_string(&answer).unwrap_or_else(|error| error.to_string());
-            let mut response = text(status_of(&path), body + "\n");
+            let body = body + "\n";
+            service.saw(&body);
+            let mut response = text(status_of(&path), body);
             response
                 .headers_mut()
                 .insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
@@ -148,6 +158,20 @@ async fn answer(
         }
     }
     Ok(response)
+}
+
+impl Service {
+    fn seen(&self) -> MutexGuard<'_, VecDeque<String>> {
+        self.seen.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn saw(&self, answer: &str) {
+        let mut seen = self.seen();
+        if seen.len() == SEEN {
+            seen.pop_front();
+        }
+        seen.push_back(answer.to_owned());
+    }
 }
 
 /// What was received, its body read to the end.

@@ -13,7 +13,7 @@ mod tcp;
 mod tls;
 
 use std::net::{IpAddr, SocketAddr};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
@@ -88,6 +88,7 @@ async fn main() -> Result<()> {
         certificate,
         failing: http::Failing::new(options.fail_percent),
         draining: Arc::clone(&draining),
+        seen: Mutex::default(),
     });
     let raw_identity = Arc::clone(&identity);
     let tcp_identity = Arc::clone(&identity);
