@@ -64,12 +64,14 @@ impl<'t> Chain<'t> {
         if !is_preflight(parts) {
             return None;
         }
-        // Taken: the filter has nothing to say of its own answer.
-        let Sharing { cors, origin } = self.sharing.take()?;
-        Some(match origin {
-            Some(origin) => Ok(cors.preflight(origin, &parts.headers)),
-            None => Err("the CORS filter's allowOrigins does not have the request's Origin"),
-        })
+        let Sharing { cors, origin } = self.sharing.as_ref()?;
+        let Some(origin) = origin else {
+            return Some(Err("the CORS filter's allowOrigins does not have the request's Origin"));
+        };
+        let answer = cors.preflight(origin.clone(), &parts.headers);
+        // The filter has nothing to add to its own answer.
+        self.sharing = None;
+        Some(Ok(answer))
     }
 
     /// Changes a request before it is forwarded; returns the copies that mirrors get, each as the

@@ -37,7 +37,8 @@ mod outcome {
     /// It took the body more slowly than the request's own backend did.
     pub(super) const FELL_BEHIND: &str = "fell_behind";
     pub(super) const TIMED_OUT: &str = "timed_out";
-    /// The client or the request's own backend ended the request within its body.
+    /// The client or the request's own backend ended the request within its body, or the request is
+    /// one that cannot be sent.
     pub(super) const REQUEST_BROKEN: &str = "request_broken";
     /// So many copies are under way to this mirror that none was made.
     pub(super) const TOO_MANY: &str = "too_many";
@@ -130,7 +131,8 @@ async fn exchange(
     if !http2 {
         head::frame_body(&mut parts.headers, &body);
     } else if head::to_http2(&mut parts).is_err() {
-        return outcome::BACKEND_CLOSED;
+        // A Host that HTTP/2 has no place for.
+        return outcome::REQUEST_BROKEN;
     }
     let mut request = Request::from_parts(parts, body);
     let mut tried = Vec::new();

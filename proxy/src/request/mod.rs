@@ -253,7 +253,10 @@ fn announced(
     view: &RequestView<'_>,
     selected: Option<matching::Selected>,
 ) -> Option<matching::Selected> {
-    let asks = |it: matching::Selected| matches!(&rules[it.rule].matches[it.matched], Match::Http(it) if it.method.is_some());
+    let asks = |it: matching::Selected| match &rules[it.rule].matches[it.matched] {
+        Match::Http(criteria) => criteria.method.is_some(),
+        Match::Grpc(_) => false,
+    };
     if selected.is_some_and(asks) {
         return None;
     }

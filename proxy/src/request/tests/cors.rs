@@ -60,6 +60,7 @@ fn a_preflight_is_answered_here() {
         assert_eq!(answer.status(), 403);
         assert_eq!(answer.header("x-weft-reason"), Some("origin_not_allowed"));
         assert_eq!((answer.header(ORIGIN), answer.header("x-by")), (None, Some("weft")));
+        assert_eq!(answer.header("vary"), Some("Origin"));
         assert!(answer.text().contains("rule 0 of HTTPRoute default/route"), "{}", answer.text());
         assert_eq!(mesh.requests(&["rule=\"0\"", "reason=\"origin_not_allowed\""]), 1);
         assert_eq!(servers[0].requests.get(), 0);
