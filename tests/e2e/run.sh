@@ -23,6 +23,9 @@ threads=6
 # suites: the names of the test targets in Cargo.toml
 suites() { awk '/^\[/ { test = $0 == "[[test]]" } test && $1 == "name" { gsub(/"/, "", $3); print $3 }' "$ROOT/tests/e2e/Cargo.toml"; }
 
+# Reports of pods without a sidecar are waited for.
+export HELM_ARGS="${HELM_ARGS:-} --set controller.podReportSeconds=5"
+
 prepare() {
   if foreign_cluster; then
     [ -n "${WEFT_TEST_IMAGE:-}" ] || die "KUBECONFIG is set, and WEFT_TEST_IMAGE is not." \
@@ -71,6 +74,7 @@ main() {
   targets=()
   for name in "${chosen[@]}"; do targets+=(--test "$name"); done
 
+  take_lock e2e
   began=$SECONDS
   out="$ROOT/target/e2e"
   started="" ready="" was_installed="" summary=""

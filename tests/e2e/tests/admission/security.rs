@@ -64,8 +64,13 @@ fn a_standard_that_forbids_weft_init_is_named_with_the_way_out() {
                 namespace.name
             );
             cluster.apply_cluster_scoped(&relaxed).await?;
-            let admission = admit(&cluster.client, &namespace.name, &pod).await?;
-            ensure!(admission.is_injected()?, "{admission:?}");
+            // The API server takes a moment to select by the new label.
+            eventually(PATIENCE, "the relaxed standard", async || {
+                let admission = admit(&cluster.client, &namespace.name, &pod).await?;
+                ensure!(admission.is_injected()?, "{admission:?}");
+                Ok(())
+            })
+            .await?;
         }
         Ok(())
     });
