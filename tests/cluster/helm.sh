@@ -9,6 +9,11 @@ source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 export HELM_CACHE_HOME="$CACHE/helm/cache" HELM_CONFIG_HOME="$CACHE/helm/config" HELM_DATA_HOME="$CACHE/helm/data"
 helm() { on_network "$(tools helm)/helm" "$@"; }
 
+# Whether a pod is admitted that asks for the sidecar; nothing is made.
+admits() {
+  kubectl --namespace default run weft --image weft.local/none --labels weft.mesh/inject=enabled --dry-run=server
+}
+
 install() {
   local args=()
   if ! foreign_cluster; then
@@ -20,7 +25,9 @@ install() {
   fi
   # shellcheck disable=SC2086 # HELM_ARGS is a list of words
   helm upgrade --install weft "$ROOT/charts/weft" --namespace weft-system --create-namespace \
-    --wait --timeout 3m "${args[@]}" ${HELM_ARGS:-} >"$CACHE/helm.log" 2>&1 && return
+    --wait --timeout 3m "${args[@]}" ${HELM_ARGS:-} >"$CACHE/helm.log" 2>&1 &&
+    # A new Service's address answers a moment after its pods are ready.
+    wait_until 30 "the webhook's Service" admits && return
   tail -n 20 "$CACHE/helm.log" >&2
   kubectl --namespace weft-system get pods >&2 || true
   kubectl --namespace weft-system get events --field-selector type=Warning --sort-by .lastTimestamp | tail -n 5 >&2 || true

@@ -33,19 +33,19 @@ fn an_upgrade_changes_what_it_says_and_nothing_else() {
         let shop = cluster.namespace("shop").await?;
         let before = certificate(cluster).await?.data;
         ensure!(before.as_ref().is_some_and(|data| !data.is_empty()), "there is no certificate");
-        let normally = variable(cluster, &shop.name, "WEFT_DRAIN_SECONDS").await?;
-        helm(&["install"], "--set proxy.drainSeconds=7").await?;
+        let normally = variable(cluster, &shop.name, "WEFT_LOG_LEVEL").await?;
+        helm(&["install"], "--set proxy.logLevel=warn").await?;
         // Until the last pod of the old version has gone, it may still answer.
         let changed = eventually(PATIENCE, "the new value in new pods", async || {
-            let now = variable(cluster, &shop.name, "WEFT_DRAIN_SECONDS").await?;
-            ensure!(now.as_deref() == Some("7"), "{now:?}");
+            let now = variable(cluster, &shop.name, "WEFT_LOG_LEVEL").await?;
+            ensure!(now.as_deref() == Some("warn"), "{now:?}");
             Ok(())
         })
         .await;
         helm(&["install"], "").await?;
         changed?;
         eventually(PATIENCE, "the old value in new pods", async || {
-            let now = variable(cluster, &shop.name, "WEFT_DRAIN_SECONDS").await?;
+            let now = variable(cluster, &shop.name, "WEFT_LOG_LEVEL").await?;
             ensure!(now == normally, "{now:?}");
             Ok(())
         })
