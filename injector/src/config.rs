@@ -212,7 +212,7 @@ pub struct Config {
     pub certificate_secret: String,
 
     /// How long a certificate is good, as in 90d, 12h, 30m or 20s; it is replaced when a third is
-    /// left.
+    /// left, and one that is good for longer at once.
     #[arg(
         long,
         env = "WEFT_CERTIFICATE_VALIDITY",

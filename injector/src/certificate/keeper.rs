@@ -178,7 +178,8 @@ impl Keeper {
             }
             let mut generations = read.generations;
             let newest = generations.last().map(|generation| &generation.valid);
-            if newest.is_none_or(|newest| schedule::wants_successor(newest, now)) {
+            let wants = |newest| schedule::wants_successor(newest, self.validity, now);
+            if newest.is_none_or(wants) {
                 let number = read.newest_number.saturating_add(1);
                 let host = self.names.host();
                 generations.push(Generation::issue(number, &host, now, self.validity)?);

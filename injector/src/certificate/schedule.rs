@@ -16,9 +16,13 @@ pub struct Candidate {
     pub is_served: bool,
 }
 
-/// Whether the newest generation wants a successor: in the last third of its life.
-pub fn wants_successor(valid: &Validity, now: SystemTime) -> bool {
-    now + valid.length() / 3 >= valid.until
+/// Whether the newest generation wants a successor: in the last third of its life, and where it has
+/// longer to live than one that is made now, as after the option has been changed. `validity` is what
+/// the option says; replicas' clocks may differ by a tenth of it.
+pub fn wants_successor(valid: &Validity, validity: Duration, now: SystemTime) -> bool {
+    let is_old = now + valid.length() / 3 >= valid.until;
+    let lives_too_long = valid.until > now + validity + validity / 10;
+    is_old || lives_too_long
 }
 
 /// How long a CA has to be in the bundle before every API server has surely seen it. An API server

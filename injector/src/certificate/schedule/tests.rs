@@ -15,10 +15,20 @@ fn valid(from: u32, until: u32) -> Validity {
 #[test]
 fn renewed_in_the_last_third() {
     let valid = valid(0, 90);
-    assert!(!wants_successor(&valid, day(0)));
-    assert!(!wants_successor(&valid, day(60) - Duration::from_secs(1)));
-    assert!(wants_successor(&valid, day(60)));
-    assert!(wants_successor(&valid, day(200)));
+    let wants = |now| wants_successor(&valid, DAY * 90, now);
+    assert!(!wants(day(0)));
+    assert!(!wants(day(60) - Duration::from_secs(1)));
+    assert!(wants(day(60)));
+    assert!(wants(day(200)));
+}
+
+#[test]
+fn renewed_when_the_option_has_become_shorter() {
+    let valid = valid(0, 90);
+    assert!(wants_successor(&valid, DAY, day(10)));
+    assert!(!wants_successor(&valid, DAY * 365, day(10)));
+    // A replica whose clock is behind.
+    assert!(!wants_successor(&valid, DAY * 90, day(0) - Duration::from_secs(300)));
 }
 
 #[test]
