@@ -55,12 +55,12 @@ pub struct Config {
     pub forget: Duration,
 
     /// Milliseconds that the first connection to an address may wait for the API server; after
-    /// that it is passed on as it is.
+    /// that it is passed on as it is, and no route applies to it as long as it is open.
     #[arg(
         long = "lookup-timeout-ms",
         env = "WEFT_LOOKUP_TIMEOUT_MS",
         value_name = "MILLISECONDS",
-        default_value = "1000",
+        default_value = "5000",
         value_parser = milliseconds,
         help_heading = "Source of routes"
     )]

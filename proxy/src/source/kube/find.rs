@@ -11,7 +11,9 @@ use tokio::time::Instant;
 use weft_gamma::object::NamespacedName;
 
 /// How long the API server may take for a list.
-const TIMEOUT: Duration = Duration::from_secs(5);
+pub(super) const TIMEOUT: Duration = Duration::from_secs(5);
+/// How long when it did not answer the last time: whoever connects waits for this.
+pub(super) const SHORT_TIMEOUT: Duration = Duration::from_secs(1);
 /// How many addresses are looked for at the same time.
 const AT_ONCE: usize = 8;
 /// How long what looking through all Services has told is used. A pod that connects to many
@@ -61,37 +63,44 @@ impl Finder {
         })
     }
 
-    /// Looks for the Service and sends the answer.
-    pub(super) async fn find(self: Arc<Self>, ip: IpAddr) {
+    /// Looks for the Service and sends the answer. `timeout` is that of each list.
+    pub(super) async fn find(self: Arc<Self>, ip: IpAddr, timeout: Duration) {
         // Never closed: an error only means that there is no bound.
         let _permit = self.at_once.acquire().await;
-        let service = self.by_address(ip).await;
+        let service = self.by_address(ip, timeout).await;
         // Nobody listens once the process ends.
         let _ = self.found.send(Found { ip, service });
     }
 
     /// `spec.clusterIP` is a field selector, but has the address of one family only; the other one's
     /// stands in `spec.clusterIPs`, for which all Services have to be looked through.
-    async fn by_address(&self, ip: IpAddr) -> Result<Option<NamespacedName>, NotFound> {
+    async fn by_address(
+        &self,
+        ip: IpAddr,
+        timeout: Duration,
+    ) -> Result<Option<NamespacedName>, NotFound> {
         let primary = ListParams::default().fields(&format!("spec.clusterIP={ip}"));
-        if let Some(service) = self.list(&primary).await?.items.first() {
+        if let Some(service) = self.list(&primary, timeout).await?.items.first() {
             return Ok(name(service));
         }
         let mut scan = self.scan.lock().await;
         if let Some(scan) = scan.as_ref().filter(|scan| scan.at.elapsed() < SCAN_AGAIN_AFTER) {
             return Ok(scan.services.get(&ip).cloned());
         }
-        let services = self.second_addresses().await?;
+        let services = self.second_addresses(timeout).await?;
         let service = services.get(&ip).cloned();
         *scan = Some(Scan { at: Instant::now(), services });
         Ok(service)
     }
 
-    async fn second_addresses(&self) -> Result<HashMap<IpAddr, NamespacedName>, NotFound> {
+    async fn second_addresses(
+        &self,
+        timeout: Duration,
+    ) -> Result<HashMap<IpAddr, NamespacedName>, NotFound> {
         let mut services = HashMap::new();
         let mut page = ListParams::default().limit(PAGE);
         loop {
-            let list = self.list(&page).await?;
+            let list = self.list(&page, timeout).await?;
             for service in &list.items {
                 let addresses = service.data["spec"]["clusterIPs"].as_array().into_iter().flatten();
                 for address in addresses.skip(1).filter_map(|address| address.as_str()) {
@@ -107,12 +116,16 @@ impl Finder {
         }
     }
 
-    async fn list(&self, params: &ListParams) -> Result<ObjectList<DynamicObject>, NotFound> {
-        match tokio::time::timeout(TIMEOUT, self.services.list(params)).await {
+    async fn list(
+        &self,
+        params: &ListParams,
+        timeout: Duration,
+    ) -> Result<ObjectList<DynamicObject>, NotFound> {
+        match tokio::time::timeout(timeout, self.services.list(params)).await {
             Ok(Ok(list)) => Ok(list),
             Ok(Err(kube::Error::Api(status))) if status.code == 403 => Err(NotFound::Forbidden),
             Ok(Err(error)) => Err(NotFound::Failed(error.to_string())),
-            Err(_) => Err(NotFound::Failed(format!("no answer in {} s", TIMEOUT.as_secs()))),
+            Err(_) => Err(NotFound::Failed(format!("no answer in {} s", timeout.as_secs()))),
         }
     }
 }

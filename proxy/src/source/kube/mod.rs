@@ -27,7 +27,7 @@ use tokio::task::AbortHandle;
 use tokio::time::Instant;
 use weft_gamma::object::NamespacedName;
 
-use self::find::{Finder, Found, NotFound};
+use self::find::{Finder, Found, NotFound, SHORT_TIMEOUT, TIMEOUT};
 use self::reach::{Reach, Witness};
 use self::selection::Selection;
 use self::view::View;
@@ -175,7 +175,8 @@ impl Running {
         let waiting = self.finding.entry(ip).or_default();
         waiting.push(answer);
         if waiting.len() == 1 {
-            tokio::spawn(self.finder.clone().find(ip));
+            let timeout = if self.reach.lookups_fail() { SHORT_TIMEOUT } else { TIMEOUT };
+            tokio::spawn(self.finder.clone().find(ip, timeout));
         }
     }
 

@@ -26,6 +26,11 @@ impl Reach {
         Self { metrics, unanswered: BTreeSet::new() }
     }
 
+    /// Whether the last search for a Service got no answer, and nobody has had one since.
+    pub(super) fn lookups_fail(&self) -> bool {
+        self.unanswered.contains(&Witness::Lookup)
+    }
+
     pub(super) fn answered(&mut self, witness: Witness) {
         let was_away = !self.unanswered.is_empty();
         self.unanswered.remove(&witness);
