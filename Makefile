@@ -36,6 +36,8 @@ lint: ## Formatting, clippy without warnings, and cargo-deny where it is install
 	@$(NEEDS) build
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets -- -D warnings
+	@# Targets that `cargo test` does not run are none of "all targets".
+	cargo clippy --package weft-e2e --test '*' -- -D warnings
 	@if cargo deny --version >/dev/null 2>&1; then \
 	    echo cargo deny check; cargo deny check; \
 	else \

@@ -1,12 +1,12 @@
 #!/usr/bin/env bash
 # Runs Weft's end-to-end tests in a real Kubernetes, through the Helm chart: make e2e
 #
-# A cluster that is not up yet is brought up, and taken down at the end; one that is running is used,
-# and left running. Of KUBECONFIG's cluster the tests use namespaces of their own.
+# Cluster and chart are left as they were found: what was not there is brought up, and taken down at
+# the end. Weft is installed anew by some of the tests, so this is not for a cluster that others use.
 #
 #   SUITES="status chart"   these suites only
 #   TESTS=grant             tests with this in their name only
-#   WEFT_E2E_KEEP=1         a test that fails leaves its namespaces, the run its cluster
+#   KEEP=1                  a test that fails leaves its namespaces, the run its cluster and the chart
 #   WEFT_TEST_IMAGE=…       with KUBECONFIG: where that cluster finds the image of tests/e2e/Dockerfile
 #   HELM_ARGS=…             with KUBECONFIG: where it finds Weft's images (see tests/cluster/helm.sh)
 set -euo pipefail
@@ -23,6 +23,7 @@ threads=6
 # suites: the names of the test targets in Cargo.toml
 suites() { awk '/^\[/ { test = $0 == "[[test]]" } test && $1 == "name" { gsub(/"/, "", $3); print $3 }' "$ROOT/tests/e2e/Cargo.toml"; }
 
+[ -z "${KEEP:-}" ] || export WEFT_E2E_KEEP=1
 # Reports of pods without a sidecar are waited for.
 export HELM_ARGS="${HELM_ARGS:-} --set controller.podReportSeconds=5"
 
@@ -39,7 +40,7 @@ prepare() {
   # Compiled out here: on the cluster's network there is nothing to fetch a crate from.
   cargo test --manifest-path "$ROOT/Cargo.toml" --package weft-e2e --no-run "${targets[@]}"
   # What a run that was cut off left.
-  kubectl delete namespace --selector weft.mesh/e2e --ignore-not-found --wait >&2
+  delete_namespaces
   "$HERE/helm.sh" install
 }
 
@@ -48,23 +49,22 @@ run_suite() {
   local name="$1" arguments=(--test-threads "$threads") status=0 log="$out/$1.log" line
   [[ " ${alone[*]} " != *" $name "* ]] || arguments=(--test-threads 1)
   say "--- $name"
-  on_network cargo test --offline --quiet --manifest-path "$ROOT/Cargo.toml" --package weft-e2e --test "$name" -- \
+  on_network cargo test --offline --manifest-path "$ROOT/Cargo.toml" --package weft-e2e --test "$name" -- \
     "${arguments[@]}" ${TESTS:+"$TESTS"} 2>&1 | tee "$log" || status=$?
   line="$(grep '^test result' "$log" || echo 'test result: it did not come to one')"
   summary+="$(printf '  %-12s %s' "$name" "${line#test result: }")"$'\n'
   return "$status"
 }
 
-clear_away() {
-  if [ -n "$started" ] && [ -z "${WEFT_E2E_KEEP:-}" ]; then
-    "$HERE/down.sh"
-    return
-  fi
-  [ -n "$ready" ] || return 0
-  [ -n "$was_installed" ] || [ -n "${WEFT_E2E_KEEP:-}" ] || "$HERE/helm.sh" uninstall >&2
+# finish: as it was before, but for the logs
+# shellcheck disable=SC2317 # called by the trap
+finish() {
   # Deleted by the tests; this waits for the end of it.
-  [ -n "${WEFT_E2E_KEEP:-}" ] || kubectl delete namespace --selector weft.mesh/e2e --ignore-not-found --wait >&2
+  [ -z "$ready" ] || [ -n "${KEEP:-}" ] || delete_namespaces
+  leave_as_found "$out"
 }
+
+delete_namespaces() { kubectl delete namespace --selector weft.mesh/e2e --ignore-not-found --wait >/dev/null; }
 
 main() {
   for name in $(suites); do
@@ -77,14 +77,14 @@ main() {
   take_lock e2e
   began=$SECONDS
   out="$ROOT/target/e2e"
-  started="" ready="" was_installed="" summary=""
+  ready="" summary=""
   mkdir -p "$out"
-  if ! foreign_cluster && ! holder_pid >/dev/null; then started=yes; fi
-  trap clear_away EXIT
+  remember_state
+  trap finish EXIT
+  trap 'exit 130' INT TERM
   "$HERE/up.sh"
   "$HERE/packages.sh"
   "$HERE/build.sh" helm
-  ! kubectl get namespace weft-system >/dev/null 2>&1 || was_installed=yes
   prepare
   ready=yes
   say "ready after $((SECONDS - began)) s"
