@@ -7,7 +7,6 @@ use std::borrow::Cow;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Instant;
 
 use tokio::io::copy_bidirectional_with_sizes;
 use tokio::net::TcpStream;
@@ -151,11 +150,9 @@ async fn connect(worker: &Worker, backend: &Arc<Backend>) -> Result<(TcpStream, 
             let message = format!("no endpoint of {} is ready", backend.name);
             return Err(Fault::new(Kind::NoReadyEndpoint, message));
         };
-        let start = Instant::now();
         match lease.tcp(&worker.connect).await {
             Ok(stream) => {
-                // What else there is to know of it: nobody reads its answers.
-                lease.succeeded(start.elapsed());
+                lease.connected();
                 return Ok((stream, lease));
             }
             Err(error) => {

@@ -332,7 +332,8 @@ fn regex(pattern: &str, max: usize, at: &str, faults: &mut Faults) -> Option<Reg
         Ok(regex) => Some(regex),
         Err(error) => {
             let reason = one_line(&error.to_string());
-            faults.unsupported(at, format!("is not a valid regular expression: {reason}"));
+            let message = format!("{pattern:?} is not a valid regular expression: {reason}");
+            faults.unsupported(at, message);
             None
         }
     }

@@ -73,7 +73,7 @@ fn accepted(attachment: &Attachment<'_>, service: &Service) -> Condition {
     }
     for (port, older) in &attachment.shadowed {
         let ports = ports(&[*port], service);
-        message = format!("{message}; {older} is older and takes the connections to {ports}");
+        message = format!("{message}; {older} comes first and takes the connections to {ports}");
     }
     condition(ConditionType::Accepted, true, Reason::Accepted, message)
 }

@@ -70,10 +70,16 @@ impl Load {
         self.in_flight.get()
     }
 
-    /// A response head came after `took`.
-    pub(crate) fn succeeded(&self, now: Instant, took: Duration) {
+    /// A connection was made: failures before it are no longer in a row. Its time says nothing of how
+    /// long a stream lasts, so that streams are balanced by how many are open.
+    pub(crate) fn connected(&self) {
         self.failures.set(0);
         self.ejections.set(0);
+    }
+
+    /// A response head came after `took`.
+    pub(crate) fn succeeded(&self, now: Instant, took: Duration) {
+        self.connected();
         let (took, before) = (took.as_secs_f64(), self.estimate.get());
         self.estimate.set(if took > before {
             took

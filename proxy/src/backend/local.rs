@@ -225,6 +225,11 @@ impl Lease {
         Ok(sender)
     }
 
+    /// Notes that a connection was made whose traffic passes unread: that is all there is to know.
+    pub(crate) fn connected(&self) {
+        self.endpoint.load.connected();
+    }
+
     /// Notes the time to a response head.
     pub(crate) fn succeeded(&self, took: Duration) {
         self.endpoint.load.succeeded(Instant::now(), took);

@@ -154,6 +154,18 @@ fn microseconds_make_no_difference() {
     assert!(other.is_better_than(&one, start) && !one.is_better_than(&other, start));
 }
 
+/// Of a stream nothing else is ever known to have succeeded.
+#[test]
+fn a_connection_that_was_made_forgives_and_says_nothing_of_time() {
+    let now = Instant::now();
+    let (load, other) = (Load::new(now), Load::new(now));
+    for _ in 0..5 {
+        assert!(!load.failed(), "never two in a row");
+        load.connected();
+    }
+    assert!(!load.is_better_than(&other, now) && !other.is_better_than(&load, now));
+}
+
 #[test]
 fn an_ejection_grows_and_a_success_forgives() {
     let mut now = Instant::now();

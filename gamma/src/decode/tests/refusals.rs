@@ -132,7 +132,7 @@ fn unknown_and_wrong_values_in_matches() {
             (
                 "{matches: [{path: {type: RegularExpression, value: '/('}}]}",
                 ".matches[0].path.value",
-                "is not a valid regular expression: unclosed group",
+                "\"/(\" is not a valid regular expression: unclosed group",
             ),
             (
                 "{matches: [{path: {type: RegularExpression, value: '/a)|(/b'}}]}",

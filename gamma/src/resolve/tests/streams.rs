@@ -270,7 +270,7 @@ fn of_several_tcp_routes_the_oldest_takes_all_connections() {
             if route != expected {
                 for port in [443, 5432] {
                     told.push_str(&format!(
-                        "; TCPRoute default/{expected} is older and takes the connections to port {port}"
+                        "; TCPRoute default/{expected} comes first and takes the connections to port {port}"
                     ));
                 }
             }

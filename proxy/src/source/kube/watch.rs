@@ -33,8 +33,9 @@ const FIRST_PAUSE: Duration = Duration::from_millis(200);
 const LONGEST_PAUSE: Duration = Duration::from_secs(8);
 /// The same where there is nothing to be had: that changes when somebody installs something.
 const LONGEST_UNAVAILABLE: Duration = Duration::from_secs(30);
-/// The same for a kind that many clusters do without: a cluster has many sidecars.
-const LONGEST_NOT_INSTALLED: Duration = Duration::from_secs(120);
+/// The same for a kind that many clusters do without: a cluster has many sidecars. Below [`CALM`], so that
+/// it stays long.
+const LONGEST_NOT_INSTALLED: Duration = Duration::from_secs(100);
 /// A failure that comes so long after the last one has nothing to do with it.
 const CALM: Duration = Duration::from_secs(120);
 

@@ -115,12 +115,13 @@ impl fmt::Display for Measure {
 async fn watches(cluster: &Cluster) -> Result<i64> {
     let request = http::Request::get("/metrics").body(Vec::new())?;
     let metrics = samples(&cluster.client.request_text(request).await?);
-    let watched = ["services", "endpointslices", "httproutes", "grpcroutes", "referencegrants"];
-    let of = |resource: &&str| {
-        let labels = [("verb", "WATCH"), ("resource", *resource)];
+    let routes = ["httproutes", "grpcroutes", "tlsroutes", "tcproutes"];
+    let watched = ["services", "endpointslices", "referencegrants"].into_iter().chain(routes);
+    let of = |resource| {
+        let labels = [("verb", "WATCH"), ("resource", resource)];
         sum(&metrics, "apiserver_longrunning_requests", &labels)
     };
-    Ok(watched.iter().map(of).sum::<f64>() as i64)
+    Ok(watched.map(of).sum::<f64>() as i64)
 }
 
 async fn start(shop: &Namespace, name: &str) -> Result<()> {
