@@ -255,7 +255,7 @@ fn announced(
 ) -> Option<matching::Selected> {
     let asks = |it: matching::Selected| match &rules[it.rule].matches[it.matched] {
         Match::Http(criteria) => criteria.method.is_some(),
-        Match::Grpc(_) => false,
+        Match::Grpc(_) | Match::Tls(_) | Match::Tcp => false,
     };
     if selected.is_some_and(asks) {
         return None;
