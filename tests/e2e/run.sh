@@ -37,6 +37,7 @@ prepare() {
     "$HERE/images.sh" test
     "$HERE/images.sh" import
   fi
+  "$ROOT/tests/prerequisites.sh" prometheus
   # Compiled out here: on the cluster's network there is nothing to fetch a crate from.
   cargo test --manifest-path "$ROOT/Cargo.toml" --package weft-e2e --no-run "${targets[@]}"
   # What a run that was cut off left.

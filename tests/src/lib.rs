@@ -18,7 +18,7 @@ use std::path::PathBuf;
 
 use anyhow::{Context, Result};
 
-/// The top of the checkout: the working folder, or the one above it that holds `tests/scenarios`. Cargo
+/// The top of the checkout: the working folder, or the one above it that holds `Cargo.lock`. Cargo
 /// starts a test in its package's folder, make a program at the top. (Where the checkout stood when
 /// it was built does not count: it may have been moved.)
 ///
@@ -26,7 +26,7 @@ use anyhow::{Context, Result};
 /// When no such folder is found.
 pub fn checkout() -> Result<PathBuf> {
     let folder = std::env::current_dir().context("the working folder is gone")?;
-    let top = folder.ancestors().find(|folder| folder.join("tests/scenarios").is_dir());
+    let top = folder.ancestors().find(|folder| folder.join("Cargo.lock").is_file());
     let top = top.with_context(|| {
         format!("{} is not in a checkout of Weft: run this from its top", folder.display())
     })?;
