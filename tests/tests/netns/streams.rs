@@ -115,8 +115,9 @@ fn tcp_is_split_by_weight_over_connections() {
             ["v1", "v2"].into_iter().find(|it| output.stdout.contains(&format!(" {it}\n")));
         *seen.entry(version.unwrap_or("refused")).or_default() += 1;
     }
-    // Of a block of 64 draws; that one may be begun and another ended costs a few.
-    let near = |version: &str, expected: u32| seen[version].abs_diff(expected) <= 4;
+    // 64 draws visit every 64th of the range once. These may be the end of one block and the beginning of
+    // another, each off by less than three.
+    let near = |version: &str, expected: u32| seen[version].abs_diff(expected) <= 6;
     assert!(near("v1", 24) && near("v2", 8) && near("refused", 32), "{seen:?}");
     let read = samples(&world.client.metrics().expect("metrics"));
     let labels = [
