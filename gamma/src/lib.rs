@@ -8,7 +8,7 @@
 //! [`object`] decodes what the API server (or a file) holds, leniently: a part that cannot be read
 //! costs that part only; [`route`] is what a route means once parsed; [`resolve`] attaches routes to
 //! Services, orders them and checks references; [`matching`] finds the rule for a request;
-//! [`endpoints`] finds the addresses of a backend.
+//! [`endpoints`] finds the addresses of a backend, [`policy`] says how much of a retry it is to bear.
 #![deny(missing_docs)]
 
 mod attach;
@@ -18,6 +18,7 @@ pub mod endpoints;
 pub mod matching;
 pub mod object;
 pub mod path;
+pub mod policy;
 pub mod precedence;
 pub mod reference;
 pub mod resolve;

@@ -297,7 +297,7 @@ pub struct Retry {
     pub codes: Vec<StatusCode>,
     /// Retries beyond the first attempt; 1 where missing.
     pub attempts: u32,
-    /// The least time between attempts.
+    /// The base interval of the pauses between attempts.
     pub backoff: Option<Duration>,
 }
 

@@ -18,7 +18,7 @@ pub struct Implemented {
 
 /// What the proxy of this version implements: flip a field with the commit that implements it.
 pub const IMPLEMENTED: Implemented =
-    Implemented { mirror: true, cors: true, timeouts: false, retry: false };
+    Implemented { mirror: true, cors: true, timeouts: true, retry: true };
 
 impl Default for Implemented {
     fn default() -> Self {

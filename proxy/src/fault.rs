@@ -44,9 +44,16 @@ pub enum Kind {
     BackendProtocol,
     /// The client's own request body broke.
     ClientBody,
+    /// The request's time is up: the rule's `timeouts.request`, or gRPC's deadline.
+    RequestTimeout,
+    /// The attempt's time is up, `timeouts.backendRequest`, and it is not sent again.
+    BackendTimeout,
+    /// The request would be sent again, but the backend's retries are used up.
+    RetryBudget,
 }
 
 /// gRPC status codes that the proxy answers with.
+const GRPC_DEADLINE_EXCEEDED: u8 = 4;
 const GRPC_PERMISSION_DENIED: u8 = 7;
 const GRPC_RESOURCE_EXHAUSTED: u8 = 8;
 const GRPC_UNIMPLEMENTED: u8 = 12;
@@ -69,9 +76,11 @@ impl Fault {
                 StatusCode::INTERNAL_SERVER_ERROR
             }
             Kind::BackendProtocol => StatusCode::BAD_GATEWAY,
-            Kind::NoReadyEndpoint | Kind::ConnectFailed | Kind::BackendClosed => {
-                StatusCode::SERVICE_UNAVAILABLE
-            }
+            Kind::NoReadyEndpoint
+            | Kind::ConnectFailed
+            | Kind::BackendClosed
+            | Kind::RetryBudget => StatusCode::SERVICE_UNAVAILABLE,
+            Kind::RequestTimeout | Kind::BackendTimeout => StatusCode::GATEWAY_TIMEOUT,
         }
     }
 
@@ -82,6 +91,7 @@ impl Fault {
     /// what a server without that method says.
     pub fn grpc_status(&self) -> u8 {
         match self.kind {
+            Kind::RequestTimeout | Kind::BackendTimeout => GRPC_DEADLINE_EXCEEDED,
             Kind::TooManyHeaders => GRPC_RESOURCE_EXHAUSTED,
             Kind::NoRuleMatched => GRPC_UNIMPLEMENTED,
             Kind::OriginNotAllowed => GRPC_PERMISSION_DENIED,
@@ -92,7 +102,8 @@ impl Fault {
             | Kind::BackendProtocol
             | Kind::NoReadyEndpoint
             | Kind::ConnectFailed
-            | Kind::BackendClosed => GRPC_UNAVAILABLE,
+            | Kind::BackendClosed
+            | Kind::RetryBudget => GRPC_UNAVAILABLE,
         }
     }
 
@@ -111,6 +122,9 @@ impl Fault {
             Kind::BackendClosed => "backend_closed",
             Kind::BackendProtocol => "backend_protocol",
             Kind::ClientBody => "client_body",
+            Kind::RequestTimeout => "request_timeout",
+            Kind::BackendTimeout => "backend_timeout",
+            Kind::RetryBudget => "retry_budget",
         }
     }
 }

@@ -146,7 +146,8 @@ async fn connect(worker: &Worker, backend: &Arc<Backend>) -> Result<(TcpStream, 
     let local = worker.backend(backend);
     let mut tried = Vec::new();
     loop {
-        let Some(lease) = local.pick(&tried) else {
+        let start = Instant::now();
+        let Some(lease) = local.pick(&tried, start) else {
             let message = format!("no endpoint of {} is ready", backend.name);
             return Err(Fault::new(Kind::NoReadyEndpoint, message));
         };

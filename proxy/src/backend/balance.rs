@@ -80,6 +80,17 @@ impl Load {
     /// A response head came after `took`.
     pub(crate) fn succeeded(&self, now: Instant, took: Duration) {
         self.connected();
+        self.observe(now, took);
+    }
+
+    /// No response head came within `waited`: it would have taken at least so long.
+    pub(crate) fn timed_out(&self, now: Instant, waited: Duration) {
+        if waited.as_secs_f64() > self.decayed(now) {
+            self.observe(now, waited);
+        }
+    }
+
+    fn observe(&self, now: Instant, took: Duration) {
         let (took, before) = (took.as_secs_f64(), self.estimate.get());
         self.estimate.set(if took > before {
             took

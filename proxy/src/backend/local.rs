@@ -11,9 +11,10 @@ use tokio::net::TcpStream;
 use weft_gamma::endpoints::Endpoint;
 
 use super::balance::{Load, two_choices};
+use super::budget::Budget;
 use super::connect::{self, ConnectSettings};
 use super::pool::{Pool, PoolSettings};
-use super::{Backend, EndpointSet};
+use super::{Backend, BackendName, EndpointSet};
 use crate::request::{Backlog, RequestBody};
 
 /// A backend on one worker.
@@ -24,6 +25,7 @@ pub(crate) struct LocalBackend {
     endpoints: RefCell<Vec<Rc<LocalEndpoint>>>,
     /// What is under way to it as a mirror.
     pub(crate) backlog: Backlog,
+    pub(crate) budget: Budget,
 }
 
 /// An endpoint on one worker.
@@ -53,14 +55,20 @@ pub(crate) struct Http1 {
 
 impl LocalBackend {
     pub(crate) fn new(shared: Arc<Backend>) -> Self {
+        let budget = Budget::new(shared.endpoints().retries, Instant::now());
         let backend = Self {
             shared,
             generation: Cell::new(None),
             endpoints: RefCell::default(),
             backlog: Backlog::default(),
+            budget,
         };
         backend.refresh();
         backend
+    }
+
+    pub(crate) fn name(&self) -> &BackendName {
+        &self.shared.name
     }
 
     pub(crate) fn is(&self, shared: &Arc<Backend>) -> bool {
@@ -79,6 +87,7 @@ impl LocalBackend {
             return;
         }
         self.replace(&current);
+        self.budget.set(current.retries);
         self.generation.set(Some(current.generation));
     }
 
@@ -95,12 +104,16 @@ impl LocalBackend {
         }
     }
 
+    /// How many endpoints there are, the ejected ones included.
+    pub(crate) fn len(&self) -> usize {
+        self.endpoints.borrow().len()
+    }
+
     /// Chooses an endpoint for a request, other than those in `tried`; one of these again where
     /// there is no other. None when there are no endpoints.
-    pub(crate) fn pick(&self, tried: &[Rc<LocalEndpoint>]) -> Option<Lease> {
+    pub(crate) fn pick(&self, tried: &[Rc<LocalEndpoint>], now: Instant) -> Option<Lease> {
         self.refresh();
         let endpoints = self.endpoints.borrow();
-        let now = Instant::now();
         let is_better = |one: usize, other: usize| {
             endpoints[one].load.is_better_than(&endpoints[other].load, now)
         };
@@ -156,6 +169,12 @@ impl LocalEndpoint {
             http2: tokio::sync::Mutex::new(None),
             retired: Cell::new(false),
         }
+    }
+
+    /// Notes that the endpoint took longer than it was given. It is asked less often, as one that is
+    /// slow, and not ejected: a report that takes its time is no broken endpoint.
+    pub(crate) fn timed_out(&self, after: Duration) {
+        self.load.timed_out(Instant::now(), after);
     }
 
     #[cfg(test)]

@@ -5,6 +5,7 @@
 //! that no lock and no other thread is on a request's path.
 
 mod balance;
+mod budget;
 mod connect;
 pub(crate) mod local;
 mod pool;
@@ -18,6 +19,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use arc_swap::ArcSwap;
 use weft_gamma::endpoints::Endpoint;
 use weft_gamma::object::NamespacedName;
+use weft_gamma::policy::RetryConstraint;
 
 pub(crate) use connect::{ConnectSettings, HTTP1_BUFFER, LocalExecutor, error_chain, set_options};
 pub(crate) use pool::PoolSettings;
@@ -41,12 +43,14 @@ pub struct BackendName {
     pub port: u16,
 }
 
-/// The endpoints of a backend at one moment.
+/// The endpoints of a backend at one moment, and what applies to all of them.
 #[derive(Debug, Default)]
 pub struct EndpointSet {
     /// Differs between any two sets of one backend.
     pub generation: u64,
     pub endpoints: Vec<Endpoint>,
+    /// How many retries the backend may get.
+    pub retries: RetryConstraint,
 }
 
 impl Backend {
@@ -75,14 +79,19 @@ pub struct Registry {
 }
 
 impl Registry {
-    /// The backend of that name; a new one starts with `endpoints`, a known one gets them if they
-    /// differ. Requests see them at once, tables need not be compiled anew.
-    pub fn intern(&mut self, name: &BackendName, endpoints: Vec<Endpoint>) -> Arc<Backend> {
+    /// The backend of that name; a new one starts with `endpoints` and `retries`, a known one gets
+    /// them if they differ. Requests see them at once, tables need not be compiled anew.
+    pub fn intern(
+        &mut self,
+        name: &BackendName,
+        endpoints: Vec<Endpoint>,
+        retries: RetryConstraint,
+    ) -> Arc<Backend> {
         if let Some(backend) = self.backends.get(name) {
             let current = backend.endpoints.load();
-            if current.endpoints != endpoints {
+            if current.endpoints != endpoints || current.retries != retries {
                 let generation = current.generation + 1;
-                backend.endpoints.store(Arc::new(EndpointSet { generation, endpoints }));
+                backend.endpoints.store(Arc::new(EndpointSet { generation, endpoints, retries }));
             }
             return backend.clone();
         }
@@ -91,7 +100,7 @@ impl Registry {
             self.slots.len() - 1
         });
         self.slots[id] = true;
-        let set = EndpointSet { generation: 0, endpoints };
+        let set = EndpointSet { generation: 0, endpoints, retries };
         let backend = Arc::new(Backend {
             id,
             name: name.clone(),

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use weft_gamma::endpoints::Endpoint;
+use weft_gamma::policy::RetryConstraint;
 
 use super::balance::{Load, two_choices};
 use super::local::{LocalBackend, LocalEndpoint};
@@ -27,7 +28,8 @@ fn endpoints(count: u8) -> Vec<Endpoint> {
 
 fn backend(count: u8) -> (Registry, Arc<Backend>, LocalBackend) {
     let mut registry = Registry::default();
-    let shared = registry.intern(&name("default/svc"), endpoints(count));
+    let shared =
+        registry.intern(&name("default/svc"), endpoints(count), RetryConstraint::default());
     let local = LocalBackend::new(shared.clone());
     (registry, shared, local)
 }
@@ -36,7 +38,7 @@ fn backend(count: u8) -> (Registry, Arc<Backend>, LocalBackend) {
 fn picks(backend: &LocalBackend, count: usize, draws: usize) -> Vec<usize> {
     let mut seen = vec![0; count];
     for _ in 0..draws {
-        let lease = backend.pick(&[]).unwrap();
+        let lease = backend.pick(&[], Instant::now()).unwrap();
         seen[usize::from(number(lease.endpoint()))] += 1;
     }
     seen
@@ -54,7 +56,7 @@ fn lease_all(backend: &LocalBackend, count: u8) -> Vec<super::local::Lease> {
     let mut tried: Vec<Rc<LocalEndpoint>> = Vec::new();
     let mut leases: Vec<_> = (0..count)
         .map(|_| {
-            let lease = backend.pick(&tried).unwrap();
+            let lease = backend.pick(&tried, Instant::now()).unwrap();
             tried.push(lease.endpoint().clone());
             lease
         })
@@ -108,7 +110,7 @@ fn what_is_under_way_counts() {
     let (_registry, _shared, backend) = backend(2);
     let mut held = Vec::new();
     for _ in 0..100 {
-        held.push(backend.pick(&[]).unwrap());
+        held.push(backend.pick(&[], Instant::now()).unwrap());
     }
     let at_first = held.iter().filter(|lease| number(lease.endpoint()) == 0).count();
     assert_eq!(at_first, 50, "the emptier of two is always taken");
@@ -215,15 +217,15 @@ fn what_was_tried_is_taken_again_only_where_there_is_no_other() {
     let (_registry, _shared, backend) = backend(3);
     let leases = lease_all(&backend, 3);
     let mut tried: Vec<_> = leases.iter().map(|lease| lease.endpoint().clone()).collect();
-    assert!(backend.pick(&tried).is_some());
+    assert!(backend.pick(&tried, Instant::now()).is_some());
     // An ejected endpoint that was not tried comes before a healthy one that was.
     let untried = tried.pop().unwrap();
     for _ in 0..2 {
         backend.failed(&untried);
     }
     assert!(untried.load().is_ejected(Instant::now()));
-    assert!(Rc::ptr_eq(backend.pick(&tried).unwrap().endpoint(), &untried));
-    assert!(super::tests::backend(0).2.pick(&[]).is_none());
+    assert!(Rc::ptr_eq(backend.pick(&tried, Instant::now()).unwrap().endpoint(), &untried));
+    assert!(super::tests::backend(0).2.pick(&[], Instant::now()).is_none());
 }
 
 #[test]
@@ -232,7 +234,7 @@ fn endpoints_that_stay_keep_their_load_and_those_that_go_are_retired() {
     let leases = lease_all(&backend, 3);
     // 0 goes, 1 stays, 2 comes back under another pod.
     let next = vec![endpoint(1, "pod-1"), endpoint(2, "another"), endpoint(3, "pod-3")];
-    assert!(Arc::ptr_eq(&registry.intern(&shared.name, next), &shared));
+    assert!(Arc::ptr_eq(&registry.intern(&shared.name, next, RetryConstraint::default()), &shared));
     let now = lease_all(&backend, 3);
     let is_retired = |lease: &super::local::Lease| lease.endpoint().is_retired();
     assert_eq!(leases.iter().map(is_retired).collect::<Vec<_>>(), [true, false, true]);
@@ -249,17 +251,24 @@ fn endpoints_that_stay_keep_their_load_and_those_that_go_are_retired() {
 fn the_same_endpoints_again_change_nothing() {
     let (mut registry, shared, _local) = backend(2);
     let before = shared.endpoints().generation;
-    registry.intern(&shared.name, endpoints(2));
+    let retries = RetryConstraint::default();
+    registry.intern(&shared.name, endpoints(2), retries);
     assert_eq!(shared.endpoints().generation, before);
-    registry.intern(&shared.name, endpoints(1));
-    assert_ne!(shared.endpoints().generation, before);
+    registry.intern(&shared.name, endpoints(1), retries);
+    let after = shared.endpoints().generation;
+    assert_ne!(after, before);
+    registry.intern(&shared.name, endpoints(1), RetryConstraint { percent: 0, ..retries });
+    assert_ne!(shared.endpoints().generation, after);
 }
 
 #[test]
 fn slots_are_unique_among_those_in_use_and_used_again() {
     let mut registry = Registry::default();
     let names = [name("default/a"), name("default/b"), name("other/a")];
-    let backends: Vec<_> = names.iter().map(|name| registry.intern(name, Vec::new())).collect();
+    let backends: Vec<_> = names
+        .iter()
+        .map(|name| registry.intern(name, Vec::new(), RetryConstraint::default()))
+        .collect();
     assert_eq!(backends.iter().map(|backend| backend.id).collect::<Vec<_>>(), [0, 1, 2]);
     registry.retain(|kept| *kept != names[1]);
     assert_eq!(
@@ -267,9 +276,12 @@ fn slots_are_unique_among_those_in_use_and_used_again() {
         [false, true, false]
     );
     // Of the same name, and yet another backend: workers may still hold the old one.
-    let again = registry.intern(&names[1], Vec::new());
+    let again = registry.intern(&names[1], Vec::new(), RetryConstraint::default());
     assert!(!Arc::ptr_eq(&again, &backends[1]) && !again.is_retired());
     assert_eq!(again.id, 1);
-    assert_eq!(registry.intern(&name("default/c"), Vec::new()).id, 3);
-    assert!(Arc::ptr_eq(&registry.intern(&names[0], Vec::new()), &backends[0]));
+    assert_eq!(registry.intern(&name("default/c"), Vec::new(), RetryConstraint::default()).id, 3);
+    assert!(Arc::ptr_eq(
+        &registry.intern(&names[0], Vec::new(), RetryConstraint::default()),
+        &backends[0]
+    ));
 }

@@ -46,6 +46,8 @@ pub struct AccessRecord<'a> {
     pub backend_port: &'a str,
     /// The address that the request was sent to.
     pub endpoint: Option<SocketAddr>,
+    /// How often it was sent again; left out where it was not.
+    pub retries: u32,
     /// 0 where no response was made.
     pub status: u16,
     pub grpc_status: Option<u8>,
@@ -231,7 +233,7 @@ fn text(value: &str) -> Option<Value<'_>> {
 }
 
 /// The fields of a request's line in their order.
-fn fields<'a>(record: &AccessRecord<'a>) -> [Field<'a>; 26] {
+fn fields<'a>(record: &AccessRecord<'a>) -> [Field<'a>; 27] {
     let address = |value: Option<SocketAddr>| value.map(Value::Address);
     let integer = |value: u64| Some(Value::Integer(value));
     let has_parent = !record.parent_name.is_empty();
@@ -255,6 +257,7 @@ fn fields<'a>(record: &AccessRecord<'a>) -> [Field<'a>; 26] {
         ("backend_name", text(record.backend_name)),
         ("backend_port", text(record.backend_port)),
         ("endpoint", address(record.endpoint)),
+        ("retries", Some(record.retries.into()).filter(|it| *it > 0).map(Value::Integer)),
         ("status", integer(record.status.into())),
         ("grpc_status", record.grpc_status.map(|status| Value::Integer(status.into()))),
         ("reason", text(record.reason)),

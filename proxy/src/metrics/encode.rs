@@ -14,7 +14,7 @@ use prometheus_client::encoding::{
 use prometheus_client::metrics::MetricType;
 
 use super::series::Histogram;
-use super::{Metrics, Outcome, RouteLabels, Series, TcpSeries, lock, process};
+use super::{Metrics, Outcome, RetryOutcome, RouteLabels, Series, TcpSeries, lock, process};
 
 /// The formats in which metrics can be read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -110,8 +110,10 @@ fn routes(families: &mut Families, metrics: &Metrics) -> std::fmt::Result {
     )?;
     families.counter(
         "weft_route_retries",
-        "Requests sent once more, to the same or another endpoint.",
-        series.iter().map(|(labels, series)| (RouteSet(labels), series.retries())),
+        "Requests sent once more, to the same or another endpoint, by what became of it.",
+        series.iter().flat_map(|(route, series)| {
+            series.retries().map(move |(outcome, count)| (RetrySet { route, outcome }, count))
+        }),
     )?;
     {
         let weights = lock(&metrics.weights);
@@ -493,6 +495,18 @@ impl EncodeLabelSet for RequestSet<'_> {
                 label(encoder, "reason", OTHER)
             }
         }
+    }
+}
+
+struct RetrySet<'a> {
+    route: &'a RouteLabels,
+    outcome: RetryOutcome,
+}
+
+impl EncodeLabelSet for RetrySet<'_> {
+    fn encode(&self, encoder: &mut LabelSetEncoder) -> std::fmt::Result {
+        RouteSet(self.route).encode(encoder)?;
+        label(encoder, "outcome", self.outcome.as_str())
     }
 }
 

@@ -59,6 +59,33 @@ pub struct Outcome {
     pub reason: &'static str,
 }
 
+/// What became of a request that was sent once more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RetryOutcome {
+    /// Its answer went to the client.
+    Success,
+    /// It failed like the attempt before it.
+    Failure,
+    /// The client left or the request's time was up before it ended.
+    Cancelled,
+    /// It was not sent: the backend's retries were used up.
+    OverBudget,
+}
+
+impl RetryOutcome {
+    const ALL: [Self; 4] = [Self::Success, Self::Failure, Self::Cancelled, Self::OverBudget];
+
+    /// The value of the label `outcome`.
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Success => "success",
+            Self::Failure => "failure",
+            Self::Cancelled => "cancelled",
+            Self::OverBudget => "over_budget",
+        }
+    }
+}
+
 /// What of the metrics can be set.
 #[derive(Clone, Debug, PartialEq)]
 pub struct MetricsSettings {

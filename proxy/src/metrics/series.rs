@@ -4,14 +4,15 @@ use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use super::Outcome;
 use super::registry::Activity;
+use super::{Outcome, RetryOutcome};
 
 /// The requests of one rule and backend.
 #[derive(Debug)]
 pub struct Series {
     requests: Tally<Outcome, 24>,
-    retries: AtomicU64,
+    /// By [`RetryOutcome`].
+    retries: [AtomicU64; RetryOutcome::ALL.len()],
     pub(super) durations: Histogram,
 }
 
@@ -19,7 +20,7 @@ impl Series {
     pub(super) fn new(bounds: Arc<Bounds>) -> Series {
         Series {
             requests: Tally::default(),
-            retries: AtomicU64::new(0),
+            retries: Default::default(),
             durations: Histogram::new(bounds),
         }
     }
@@ -30,9 +31,9 @@ impl Series {
         self.durations.observe(duration);
     }
 
-    /// A request was sent once more.
-    pub fn retried(&self) {
-        self.retries.fetch_add(1, Ordering::Relaxed);
+    /// A request was sent once more, with that outcome, or would have been.
+    pub fn retried(&self, outcome: RetryOutcome) {
+        self.retries[outcome as usize].fetch_add(1, Ordering::Relaxed);
     }
 
     /// How many requests ended in which way.
@@ -40,14 +41,16 @@ impl Series {
         &self.requests
     }
 
-    pub(super) fn retries(&self) -> u64 {
-        self.retries.load(Ordering::Relaxed)
+    /// How many retries had which outcome; none where there was none.
+    pub(super) fn retries(&self) -> impl Iterator<Item = (RetryOutcome, u64)> + '_ {
+        let counts = self.retries.iter().map(|count| count.load(Ordering::Relaxed));
+        RetryOutcome::ALL.into_iter().zip(counts).filter(|(_, count)| *count > 0)
     }
 }
 
 impl Activity for Series {
     fn activity(&self) -> u64 {
-        self.requests.total() + self.retries()
+        self.requests.total() + self.retries().map(|(_, count)| count).sum::<u64>()
     }
 }
 

@@ -71,7 +71,9 @@ fn requests_are_counted_by_outcome_and_duration() {
         Outcome { status: 200, grpc_status: Some(14), reason: "connect" },
         Duration::from_secs(61),
     );
-    series.retried();
+    series.retried(RetryOutcome::Failure);
+    series.retried(RetryOutcome::Success);
+    series.retried(RetryOutcome::Success);
     metrics.set_weights(vec![
         (reviews(0, "reviews-v2"), 0.5),
         (reviews(0, "reviews-v3"), 0.25),
@@ -82,7 +84,10 @@ fn requests_are_counted_by_outcome_and_duration() {
     let requests = |rest: &str| samples[&format!("weft_route_requests_total{{{REVIEWS},{rest}}}")];
     assert_eq!(requests("status=\"200\",grpc_status=\"\",reason=\"\""), 2.0);
     assert_eq!(requests("status=\"200\",grpc_status=\"14\",reason=\"connect\""), 1.0);
-    assert_eq!(samples[&format!("weft_route_retries_total{{{REVIEWS}}}")], 1.0);
+    let retries = |outcome: &str| {
+        samples[&format!("weft_route_retries_total{{{REVIEWS},outcome=\"{outcome}\"}}")]
+    };
+    assert_eq!((retries("success"), retries("failure")), (2.0, 1.0));
     assert_eq!(samples[&format!("weft_route_backend_weight_ratio{{{REVIEWS}}}")], 0.75);
 
     let duration = |name: &str| samples[&format!("weft_route_request_duration_seconds{name}")];
@@ -331,7 +336,7 @@ fn everything() -> Arc<Metrics> {
     for rule in 0..2 {
         let series = metrics.route(reviews(rule, "reviews-v2"));
         series.record(ok(), Duration::from_millis(1));
-        series.retried();
+        series.retried(RetryOutcome::OverBudget);
     }
     metrics.mirror(reviews(0, "reviews-v3")).ended("completed");
     let tcp = metrics.tcp(mysql());

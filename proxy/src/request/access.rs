@@ -34,6 +34,7 @@ pub(crate) struct AccessEntry {
     pub(super) rule: Option<RuleName>,
     pub(super) backend: Option<BackendName>,
     pub(super) endpoint: Option<SocketAddr>,
+    pub(super) retries: u32,
 }
 
 impl AccessEntry {
@@ -69,6 +70,7 @@ impl AccessEntry {
             rule: None,
             backend: None,
             endpoint: None,
+            retries: 0,
         }))
     }
 
@@ -105,6 +107,7 @@ impl AccessEntry {
             backend_name: backend.map_or("", |backend| &backend.service.name),
             backend_port: &backend.map_or_else(String::new, |backend| backend.port.to_string()),
             endpoint: self.endpoint,
+            retries: self.retries,
             status: outcome.status,
             grpc_status: outcome.grpc_status,
             reason: outcome.reason,

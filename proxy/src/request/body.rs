@@ -3,56 +3,42 @@
 use std::cell::Cell;
 use std::pin::Pin;
 use std::rc::Rc;
-use std::sync::Mutex;
 use std::task::{Context, Poll, ready};
-use std::time::Duration;
 
 use bytes::Bytes;
-use http::HeaderMap;
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
-use tokio::sync::oneshot;
 
+use super::gate::Gate;
+use super::limited::{Cutoff, Limited};
 use super::record::Record;
+use super::shared::{Reader, SharedBody};
 use super::tee::{Copied, End, Queue, Tee};
 use crate::backend::local::LocalBackend;
-
-/// How long a backend that was asked `Expect: 100-continue` may say nothing before the body is sent
-/// all the same. RFC 9110, section 10.1.1: a client "SHOULD NOT wait for an indefinite period".
-const CONTINUE_WAIT: Duration = Duration::from_secs(1);
+use crate::fault::Fault;
 
 /// A request's body, from the client to the backend.
 #[derive(Debug)]
-pub(crate) struct RequestBody {
-    source: Source,
-    held: Option<Box<Held>>,
-    /// Where the bytes are counted, if anybody wants to know.
-    counter: Option<Rc<Cell<u64>>>,
-    /// Where copies go, if there are mirrors.
-    tee: Option<Box<Tee>>,
-}
-
-/// Where a request's body comes from.
-#[derive(Debug)]
-enum Source {
+pub(crate) enum RequestBody {
     /// The request has no body.
-    Nothing,
-    Client(Incoming),
+    Empty,
+    /// As it comes: what most bodies are.
+    Client(ClientBody),
+    /// The client's, which waits, may be sent again, or ends with the request's time.
+    Shared(Reader),
     /// Another request's body, which is mirrored.
     Copy(Copied),
 }
 
-/// What a body waits for: that the backend says 100 Continue, or nothing for too long.
+/// What a client sends, and who else is interested.
 #[derive(Debug)]
-struct Held {
-    opened: oneshot::Receiver<()>,
-    timeout: Pin<Box<tokio::time::Sleep>>,
+pub(crate) struct ClientBody {
+    body: Incoming,
+    /// Where its bytes are counted, if anybody wants to know.
+    counter: Option<Rc<Cell<u64>>>,
+    /// Where copies go, if there are mirrors.
+    tee: Option<Box<Tee>>,
 }
-
-/// Opens a held body; dropped without that, it ends the body with [`BodyError::NotWanted`]. The lock
-/// is for hyper, which asks for a callback that is `Sync`.
-#[derive(Debug)]
-pub(crate) struct Gate(Mutex<Option<oneshot::Sender<()>>>);
 
 /// Why a request's body ended before its end.
 #[derive(Debug, thiserror::Error)]
@@ -63,6 +49,10 @@ pub(crate) enum BodyError {
     NotWanted,
     #[error("the mirrored request's body broke off, or came faster than the mirror took it")]
     CopyBroken,
+    #[error("it is sent again in another attempt")]
+    SentAgain,
+    #[error("the request's time is up")]
+    TimedOut,
 }
 
 /// A response's body, from the backend, or the proxy's own.
@@ -72,6 +62,8 @@ pub(crate) enum ResponseBody {
     Own(Option<Bytes>),
     /// The backend's; its end is the end of the request.
     Backend(Box<Forwarded>),
+    /// The backend's, which has to be there in time.
+    Limited(Limited),
 }
 
 #[derive(Debug)]
@@ -81,89 +73,68 @@ pub(crate) struct Forwarded {
     record: Option<Record>,
 }
 
-impl RequestBody {
-    pub(crate) const EMPTY: Self = Self::of(Source::Nothing);
+/// Why a response's body ended before its end.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ResponseError {
+    /// Transparent: hyper looks among its causes for what to reset a stream with.
+    #[error(transparent)]
+    Backend(#[from] hyper::Error),
+    #[error("the request's time is up")]
+    TimedOut,
+}
 
+impl RequestBody {
     pub(crate) fn new(body: Incoming, counter: Option<Rc<Cell<u64>>>) -> Self {
-        let source = if body.is_end_stream() { Source::Nothing } else { Source::Client(body) };
-        Self { counter, ..Self::of(source) }
+        match body.is_end_stream() {
+            true => Self::Empty,
+            false => Self::Client(ClientBody { body, counter, tee: None }),
+        }
     }
 
-    const fn of(source: Source) -> Self {
-        Self { source, held: None, counter: None, tee: None }
+    /// Makes the client's body one that can be ended from outside and, if `keep` says so, be sent
+    /// again.
+    pub(crate) fn share(&mut self, keep: bool) {
+        *self = match std::mem::replace(self, Self::Empty) {
+            Self::Client(body) => Self::Shared(SharedBody::share(body, keep)),
+            other => other,
+        };
+    }
+
+    /// What the attempts to send it share; None for a body that was not asked to [`share`].
+    ///
+    /// [`share`]: Self::share
+    pub(crate) fn shared(&self) -> Option<&Rc<SharedBody>> {
+        match self {
+            Self::Shared(reader) => Some(reader.shared()),
+            _ => None,
+        }
     }
 
     /// Holds the body back; the gate lets it go. None where there is no body.
     pub(crate) fn hold(&mut self) -> Option<Gate> {
-        if self.is_empty() {
-            return None;
-        }
-        let (sender, opened) = oneshot::channel();
-        let timeout = Box::pin(tokio::time::sleep(CONTINUE_WAIT));
-        self.held = Some(Box::new(Held { opened, timeout }));
-        Some(Gate(Mutex::new(Some(sender))))
+        self.share(false);
+        self.shared().map(|shared| shared.hold())
     }
 
     pub(crate) fn is_empty(&self) -> bool {
-        matches!(self.source, Source::Nothing)
+        matches!(self, Self::Empty)
     }
 
-    /// A body that gets what this one gets, for a mirror at `backend`; with what tells of its end,
-    /// unless there is no body.
+    /// A body that gets what the client's gets, for a mirror at `backend`; with what tells of its end,
+    /// unless there is no body. Copies are made before the body is shared.
     pub(super) fn copy(&mut self, backend: &Rc<LocalBackend>) -> (Self, Option<Rc<Queue>>) {
-        if self.is_empty() {
-            return (Self::EMPTY, None);
-        }
-        let size = self.size_hint();
-        let copied = self.tee.get_or_insert_default().copy(backend.clone(), size);
+        let Self::Client(body) = self else { return (Self::Empty, None) };
+        let copied = body.copy(backend);
         let queue = copied.queue().clone();
-        (Self::of(Source::Copy(copied)), Some(queue))
+        (Self::Copy(copied), Some(queue))
     }
 
     /// Whether a mirror still wants a copy of it.
     pub(super) fn is_copied(&self) -> bool {
-        self.tee.as_ref().is_some_and(|tee| !tee.is_unread())
-    }
-
-    fn observe(&mut self, frame: Option<&Result<Frame<Bytes>, BodyError>>) {
-        if let (Some(counter), Some(Ok(frame))) = (&self.counter, frame)
-            && let Some(data) = frame.data_ref()
-        {
-            counter.set(counter.get() + data.len() as u64);
+        match self {
+            Self::Client(body) => body.tee.as_ref().is_some_and(|tee| !tee.is_unread()),
+            _ => false,
         }
-        let Some(mut tee) = self.tee.take() else { return };
-        match frame {
-            Some(Ok(frame)) => {
-                tee.push(frame);
-                // Who reads the body does not ask again then.
-                if frame.is_trailers() || self.is_end_stream() {
-                    tee.end(End::Complete);
-                }
-            }
-            Some(Err(_)) => tee.end(End::BrokenOff),
-            None => tee.end(End::Complete),
-        }
-        self.tee = Some(tee);
-    }
-}
-
-impl Gate {
-    pub(crate) fn open(&self) {
-        if let Ok(mut sender) = self.0.lock()
-            && let Some(sender) = sender.take()
-        {
-            // The body may be gone already.
-            let _ = sender.send(());
-        }
-    }
-}
-
-impl Held {
-    fn poll_open(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), BodyError>> {
-        if let Poll::Ready(opened) = Pin::new(&mut self.opened).poll(cx) {
-            return Poll::Ready(opened.map_err(|_dropped| BodyError::NotWanted));
-        }
-        self.timeout.as_mut().poll(cx).map(Ok)
     }
 }
 
@@ -175,36 +146,74 @@ impl Body for RequestBody {
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
-        let this = self.get_mut();
-        if let Some(held) = &mut this.held {
-            ready!(held.poll_open(cx))?;
-            this.held = None;
+        match self.get_mut() {
+            Self::Empty => Poll::Ready(None),
+            Self::Client(body) => body.poll_frame(cx),
+            Self::Shared(reader) => reader.poll_frame(cx),
+            Self::Copy(copied) => copied.poll_frame(cx),
         }
-        let frame = match &mut this.source {
-            Source::Nothing => return Poll::Ready(None),
-            Source::Client(body) => {
-                let frame = ready!(Pin::new(body).poll_frame(cx));
-                frame.map(|frame| frame.map_err(BodyError::Client))
-            }
-            Source::Copy(copied) => ready!(copied.poll_frame(cx)),
-        };
-        this.observe(frame.as_ref());
-        Poll::Ready(frame)
     }
 
     fn is_end_stream(&self) -> bool {
-        match &self.source {
-            Source::Nothing => true,
-            Source::Client(body) => body.is_end_stream(),
-            Source::Copy(copied) => copied.is_complete(),
+        match self {
+            Self::Empty => true,
+            Self::Client(body) => body.is_end_stream(),
+            Self::Shared(reader) => reader.is_end_stream(),
+            Self::Copy(copied) => copied.is_complete(),
         }
     }
 
     fn size_hint(&self) -> SizeHint {
-        match &self.source {
-            Source::Nothing => SizeHint::with_exact(0),
-            Source::Client(body) => body.size_hint(),
-            Source::Copy(copied) => copied.size(),
+        match self {
+            Self::Empty => SizeHint::with_exact(0),
+            Self::Client(body) => body.size_hint(),
+            Self::Shared(reader) => reader.size_hint(),
+            Self::Copy(copied) => copied.size(),
+        }
+    }
+}
+
+impl ClientBody {
+    pub(super) fn poll_frame(
+        &mut self,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        let frame = ready!(Pin::new(&mut self.body).poll_frame(cx));
+        let frame = frame.map(|frame| frame.map_err(BodyError::Client));
+        self.observe(frame.as_ref());
+        Poll::Ready(frame)
+    }
+
+    pub(super) fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    pub(super) fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+
+    fn copy(&mut self, backend: &Rc<LocalBackend>) -> Copied {
+        let size = self.body.size_hint();
+        self.tee.get_or_insert_default().copy(backend.clone(), size)
+    }
+
+    fn observe(&mut self, frame: Option<&Result<Frame<Bytes>, BodyError>>) {
+        if let (Some(counter), Some(Ok(frame))) = (&self.counter, frame)
+            && let Some(data) = frame.data_ref()
+        {
+            counter.set(counter.get() + data.len() as u64);
+        }
+        let Some(tee) = &mut self.tee else { return };
+        match frame {
+            Some(Ok(frame)) => {
+                tee.push(frame);
+                // Who reads the body does not ask again then.
+                if frame.is_trailers() || self.body.is_end_stream() {
+                    tee.end(End::Complete);
+                }
+            }
+            Some(Err(_)) => tee.end(End::BrokenOff),
+            None => tee.end(End::Complete),
         }
     }
 }
@@ -218,17 +227,63 @@ impl ResponseBody {
         Self::Own(Some(text.into()))
     }
 
-    /// A backend's body; `record` is completed when it ends.
-    pub(crate) fn backend(body: Incoming, mut record: Record) -> Self {
+    /// A backend's body; `record` is completed when it ends, which it has to by the `cutoff`.
+    pub(crate) fn backend(body: Incoming, mut record: Record, cutoff: Option<Cutoff>) -> Self {
         if body.is_end_stream() {
             record.complete();
             return Self::empty();
         }
-        Self::Backend(Box::new(Forwarded { body, record: Some(record) }))
+        let forwarded = Forwarded { body, record: Some(record) };
+        match cutoff {
+            None => Self::Backend(Box::new(forwarded)),
+            Some(cutoff) => Self::Limited(Limited::new(forwarded, cutoff)),
+        }
     }
 }
 
 impl Forwarded {
+    pub(super) fn poll_frame(
+        &mut self,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, ResponseError>>> {
+        let frame = ready!(Pin::new(&mut self.body).poll_frame(cx));
+        match &frame {
+            Some(Ok(frame)) => {
+                self.observe(frame);
+                // The server does not ask again once the body says that it has ended.
+                if self.body.is_end_stream() {
+                    self.complete();
+                }
+            }
+            Some(Err(_)) => {
+                if let Some(mut record) = self.record.take() {
+                    record.fail("backend_reset");
+                }
+            }
+            None => self.complete(),
+        }
+        Poll::Ready(frame.map(|frame| frame.map_err(ResponseError::Backend)))
+    }
+
+    pub(super) fn is_end_stream(&self) -> bool {
+        self.record.is_none()
+    }
+
+    pub(super) fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+
+    /// Ends the request here, and the backend's answer with it; `told` if the client gets the fault's
+    /// gRPC status.
+    pub(super) fn cut(mut self, fault: &Fault, told: bool) {
+        if let Some(mut record) = self.record.take() {
+            if told {
+                record.see_grpc_status(fault.grpc_status());
+            }
+            record.fail(fault.reason());
+        }
+    }
+
     fn observe(&mut self, frame: &Frame<Bytes>) {
         let Some(record) = &mut self.record else { return };
         if let Some(data) = frame.data_ref() {
@@ -247,39 +302,24 @@ impl Forwarded {
 
 impl Body for ResponseBody {
     type Data = Bytes;
-    type Error = hyper::Error;
+    type Error = ResponseError;
 
     fn poll_frame(
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
-        let forwarded = match self.get_mut() {
-            Self::Own(text) => return Poll::Ready(text.take().map(|text| Ok(Frame::data(text)))),
-            Self::Backend(forwarded) => forwarded,
-        };
-        let frame = ready!(Pin::new(&mut forwarded.body).poll_frame(cx));
-        match &frame {
-            Some(Ok(frame)) => {
-                forwarded.observe(frame);
-                // The server does not ask again once the body says that it has ended.
-                if forwarded.body.is_end_stream() {
-                    forwarded.complete();
-                }
-            }
-            Some(Err(_)) => {
-                if let Some(mut record) = forwarded.record.take() {
-                    record.fail("backend_reset");
-                }
-            }
-            None => forwarded.complete(),
+    ) -> Poll<Option<Result<Frame<Bytes>, ResponseError>>> {
+        match self.get_mut() {
+            Self::Own(text) => Poll::Ready(text.take().map(|text| Ok(Frame::data(text)))),
+            Self::Backend(body) => body.poll_frame(cx),
+            Self::Limited(body) => body.poll_frame(cx),
         }
-        Poll::Ready(frame)
     }
 
     fn is_end_stream(&self) -> bool {
         match self {
             Self::Own(text) => text.is_none(),
-            Self::Backend(forwarded) => forwarded.record.is_none(),
+            Self::Backend(body) => body.is_end_stream(),
+            Self::Limited(body) => body.is_end_stream(),
         }
     }
 
@@ -288,12 +328,8 @@ impl Body for ResponseBody {
             Self::Own(text) => {
                 SizeHint::with_exact(text.as_ref().map_or(0, |text| text.len() as u64))
             }
-            Self::Backend(forwarded) => forwarded.body.size_hint(),
+            Self::Backend(body) => body.size_hint(),
+            Self::Limited(body) => body.size_hint(),
         }
     }
-}
-
-/// The grpc-status in headers or trailers.
-pub(crate) fn grpc_status(headers: &HeaderMap) -> Option<u8> {
-    headers.get("grpc-status")?.to_str().ok()?.parse().ok()
 }

@@ -1,148 +1,286 @@
-//! Sends a request to an endpoint of a backend, and to another one where that is safe.
+//! Sends a request to an endpoint of a backend, and to another one where [`super::retry`] says so.
 
+use std::cell::Cell;
 use std::rc::Rc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use http::{HeaderMap, Method, Request, Response, Uri, Version};
-use hyper::body::Incoming;
+use http::{Request, Response, StatusCode};
+use http_body_util::BodyExt;
+use hyper::body::{Body, Incoming};
 use hyper::client::conn::TrySendError;
 
 use super::body::{BodyError, RequestBody};
-use super::head;
+use super::deadline::{Deadline, Expired};
 use super::record::{Record, Upstream};
+use super::retry::{Ended, Next, Retries};
+use super::{grpc, head};
 use crate::backend::local::{ConnectError, Lease, LocalBackend, LocalEndpoint};
 use crate::fault::{Fault, Kind};
+use crate::metrics::RetryOutcome;
+use crate::table::Retry;
 use crate::worker::Worker;
 
-/// Attempts in all, the first one included.
-const ATTEMPTS: usize = 4;
+/// The largest answer that is read to its end, and how long that may take, so that its connection can
+/// be used again when the request is sent once more.
+const DISCARD_BYTES: u64 = 64 * 1024;
+const DISCARD_WAIT: Duration = Duration::from_secs(1);
+
+/// Where a request goes, and on which terms.
+pub(crate) struct Forward<'r> {
+    pub(crate) worker: &'r Rc<Worker>,
+    pub(crate) backend: Rc<LocalBackend>,
+    pub(crate) http2: bool,
+    pub(crate) is_grpc: bool,
+    /// `timeouts.backendRequest` of the rule.
+    pub(crate) attempt_timeout: Option<Duration>,
+    pub(crate) retry: Option<&'r Retry>,
+}
+
+/// A response head, and the connection that the rest comes from.
+struct Answer {
+    response: Response<Incoming>,
+    upstream: Upstream,
+}
 
 /// How an attempt ended without a response head.
 struct Failed {
     fault: Fault,
-    /// The request, where it is certain that sending it again is safe.
-    again: Option<Request<RequestBody>>,
+    ended: Ended,
+    /// The request, where nothing of it was written.
+    unsent: Option<Request<RequestBody>>,
     /// The connection came from the pool and was closed: a new one may well work.
     stale: bool,
 }
 
-/// What it takes to send a request again: kept only of requests without a body.
-struct Replay {
-    method: Method,
-    uri: Uri,
-    version: Version,
-    headers: HeaderMap,
+impl Forward<'_> {
+    /// Sends the request to one of the backend's endpoints, as often as it takes and may; returns the
+    /// response head, with the connection noted in `record`. `deadline` is then what is left for the
+    /// body.
+    pub(crate) async fn run(
+        &self,
+        mut request: Request<RequestBody>,
+        deadline: &mut Deadline,
+        record: &mut Record,
+    ) -> Result<Response<Incoming>, Fault> {
+        if self.http2 {
+            request = to_http2(request)?;
+        }
+        let mut retries = Retries::new(self.retry, &request);
+        let mut tried: Vec<Rc<LocalEndpoint>> = Vec::new();
+        let mut fresh = false;
+        let mut now = Instant::now();
+        self.backend.budget.request(now);
+        loop {
+            let Some(lease) = self.backend.pick(&tried, now) else {
+                return Err(Fault::new(Kind::NoReadyEndpoint, "the backend has no ready endpoint"));
+            };
+            let endpoint = lease.endpoint().clone();
+            if let Some(access) = record.access() {
+                access.endpoint = Some(endpoint.endpoint.addr);
+            }
+            let mut attempt = self.attempt(lease, fresh, request, now, deadline).await?;
+            let ended = match &attempt {
+                Ok(answer) => self.objection(&answer.response),
+                Err(failed) => Some(failed.ended),
+            };
+            let Some(ended) = ended else { return conclude(attempt, record) };
+            let (unsent, stale) = match &mut attempt {
+                Ok(_) => (None, false),
+                Err(failed) => {
+                    if !failed.stale {
+                        self.backend.failed(&endpoint);
+                    }
+                    (failed.unsent.take(), failed.stale)
+                }
+            };
+            let next = retries.next(ended, unsent.is_some(), stale, &self.backend, deadline);
+            let pause = match next {
+                Next::Again(pause) => pause,
+                Next::OverBudget if self.retry.is_some() => {
+                    record.retry_refused();
+                    return Err(self.over_budget(attempt));
+                }
+                Next::Nothing | Next::OverBudget => {
+                    record.retry_ended(RetryOutcome::Failure);
+                    return conclude(attempt, record);
+                }
+            };
+            let Some(again) = unsent.or_else(|| retries.request()) else {
+                return conclude(attempt, record);
+            };
+            if let Ok(answer) = attempt {
+                discard(self.worker, answer);
+            }
+            // Once all have been tried, another round begins.
+            if tried.len() + 1 >= self.backend.len() {
+                tried.clear();
+            }
+            tried.push(endpoint);
+            // The pool's other connections may be as old as the one that was closed.
+            fresh = stale;
+            record.retry_begins();
+            deadline.pause(pause).await;
+            request = again;
+            now = Instant::now();
+        }
+    }
+
+    /// One attempt; Err when the whole request's time is up.
+    async fn attempt(
+        &self,
+        lease: Lease,
+        fresh: bool,
+        mut request: Request<RequestBody>,
+        now: Instant,
+        deadline: &mut Deadline,
+    ) -> Result<Result<Answer, Failed>, Fault> {
+        let endpoint = lease.endpoint().clone();
+        deadline.begin_attempt(now, self.attempt_timeout);
+        if self.is_grpc {
+            deadline.tell(request.headers_mut(), now);
+        }
+        let is_sent = Cell::new(false);
+        let expired = match deadline.limit(self.send(lease, fresh, request, &is_sent)).await {
+            Ok(attempt) => return Ok(attempt),
+            Err(expired) => expired,
+        };
+        let fault = deadline.fault(expired);
+        tracing::debug!(endpoint = %endpoint.endpoint.addr, "{fault}");
+        endpoint.timed_out(now.elapsed());
+        if expired == Expired::Request {
+            return Err(fault);
+        }
+        let is_sent = is_sent.get();
+        let ended = if is_sent { Ended::Code(fault.status()) } else { Ended::Unsent };
+        // An endpoint that takes its time is not broken, unless it took it to connect.
+        Ok(Err(Failed { fault, ended, unsent: None, stale: is_sent }))
+    }
+
+    async fn send(
+        &self,
+        lease: Lease,
+        fresh: bool,
+        request: Request<RequestBody>,
+        is_sent: &Cell<bool>,
+    ) -> Result<Answer, Failed> {
+        if self.http2 {
+            self.send_http2(lease, request, is_sent).await
+        } else {
+            self.send_http1(lease, fresh, request, is_sent).await
+        }
+    }
+
+    async fn send_http1(
+        &self,
+        lease: Lease,
+        fresh: bool,
+        request: Request<RequestBody>,
+        is_sent: &Cell<bool>,
+    ) -> Result<Answer, Failed> {
+        let mut connection = match lease.http1(fresh, &self.worker.connect).await {
+            Ok(connection) => connection,
+            Err(error) => return Err(Failed::to_connect(&lease, &error, request)),
+        };
+        is_sent.set(true);
+        let sent = Instant::now();
+        match connection.sender.try_send_request(request).await {
+            Ok(response) => {
+                lease.succeeded(sent.elapsed());
+                let upstream = Upstream { lease, http1: Some(connection.sender) };
+                Ok(Answer { response, upstream })
+            }
+            Err(error) => Err(Failed::to_answer(&lease, error, connection.reused)),
+        }
+    }
+
+    async fn send_http2(
+        &self,
+        lease: Lease,
+        request: Request<RequestBody>,
+        is_sent: &Cell<bool>,
+    ) -> Result<Answer, Failed> {
+        let mut sender = match lease.http2(&self.worker.connect).await {
+            Ok(sender) => sender,
+            Err(error) => return Err(Failed::to_connect(&lease, &error, request)),
+        };
+        is_sent.set(true);
+        let sent = Instant::now();
+        match sender.try_send_request(request).await {
+            Ok(response) => {
+                lease.succeeded(sent.elapsed());
+                Ok(Answer { response, upstream: Upstream { lease, http1: None } })
+            }
+            // One connection carries many requests: it has always been used before.
+            Err(error) => Err(Failed::to_answer(&lease, error, true)),
+        }
+    }
+
+    /// Why an answer is not the client's, if the route sends such ones again.
+    fn objection(&self, response: &Response<Incoming>) -> Option<Ended> {
+        let retry = self.retry?;
+        let code = if self.is_grpc { grpc::code(response) } else { response.status() };
+        // HTTPRouteRetry: retried is what "the backend explicitly rejected […] before processing it
+        // (e.g., HTTP/2 REFUSED_STREAM, gRPC UNAVAILABLE)".
+        if self.is_grpc
+            && code == StatusCode::SERVICE_UNAVAILABLE
+            && response.status() == StatusCode::OK
+        {
+            return Some(Ended::Refused);
+        }
+        retry.names(code).then_some(Ended::Code(code))
+    }
+
+    /// XBackendTrafficPolicy: "After the retry budget has been exceeded, additional retries to the
+    /// backend MUST return a 503 response to the client."
+    fn over_budget(&self, attempt: Result<Answer, Failed>) -> Fault {
+        let cause = match attempt {
+            Ok(answer) => {
+                let cause = format!("the endpoint answered {}", answer.response.status());
+                discard(self.worker, answer);
+                cause
+            }
+            Err(failed) => failed.fault.to_string(),
+        };
+        let name = self.backend.name();
+        let message = format!("{cause}; not sent again: the retry budget of {name} is used up");
+        Fault::new(Kind::RetryBudget, message)
+    }
 }
 
-/// Sends the request to one of the backend's endpoints; returns the response head, with the
-/// connection noted in `record`.
-///
-/// Sent again, to another endpoint, is only what certainly was not processed (no connection, or
-/// nothing of it was written), and requests without a body whose method is idempotent.
-pub(crate) async fn forward(
-    worker: &Rc<Worker>,
-    backend: &Rc<LocalBackend>,
-    http2: bool,
-    mut request: Request<RequestBody>,
+/// What the last attempt yielded is what the client gets.
+fn conclude(
+    attempt: Result<Answer, Failed>,
     record: &mut Record,
 ) -> Result<Response<Incoming>, Fault> {
-    let mut tried: Vec<Rc<LocalEndpoint>> = Vec::new();
-    let mut fresh = false;
-    loop {
-        let Some(lease) = backend.pick(&tried) else {
-            return Err(Fault::new(Kind::NoReadyEndpoint, "the backend has no ready endpoint"));
-        };
-        let endpoint = lease.endpoint().clone();
-        if let Some(access) = record.access() {
-            access.endpoint = Some(endpoint.endpoint.addr);
-        }
-        let attempt = if http2 {
-            send_http2(worker, lease, request, record).await
-        } else {
-            send_http1(worker, lease, fresh, request, record).await
-        };
-        let failed = match attempt {
-            Ok(response) => return Ok(response),
-            Err(failed) => failed,
-        };
-        if !failed.stale {
-            backend.failed(&endpoint);
-        }
-        tried.push(endpoint);
-        match failed.again {
-            Some(again) if tried.len() < ATTEMPTS => request = again,
-            _ => return Err(failed.fault),
-        }
-        // The pool's other connections may be as old as the one that was closed.
-        fresh = failed.stale;
-        record.retried();
-    }
+    let Answer { response, upstream } = attempt.map_err(|failed| failed.fault)?;
+    record.retry_ended(RetryOutcome::Success);
+    record.set_upstream(upstream);
+    Ok(response)
 }
 
-async fn send_http1(
-    worker: &Worker,
-    lease: Lease,
-    fresh: bool,
-    request: Request<RequestBody>,
-    record: &mut Record,
-) -> Result<Response<Incoming>, Failed> {
-    let mut connection = match lease.http1(fresh, &worker.connect).await {
-        Ok(connection) => connection,
-        Err(error) => return Err(Failed::to_connect(&lease, &error, request)),
+/// Lets go of an answer that nobody gets. Its connection is of further use only if all of it is read.
+fn discard(worker: &Rc<Worker>, answer: Answer) {
+    let Answer { response, upstream: Upstream { lease, http1: Some(sender) } } = answer else {
+        return;
     };
-    let replay = Replay::of(&request);
-    let sent = Instant::now();
-    match connection.sender.try_send_request(request).await {
-        Ok(response) => {
-            lease.succeeded(sent.elapsed());
-            record.set_upstream(Upstream { lease, http1: Some(connection.sender) });
-            Ok(response)
-        }
-        Err(error) => Err(Failed::to_answer(&lease, error, replay, connection.reused)),
+    let mut body = response.into_body();
+    if body.is_end_stream() {
+        lease.give_back(sender, &worker.pool);
+    } else if body.size_hint().exact().is_some_and(|length| length <= DISCARD_BYTES) {
+        let worker = worker.clone();
+        tokio::task::spawn_local(async move {
+            let read = async { while let Some(Ok(_)) = body.frame().await {} };
+            if tokio::time::timeout(DISCARD_WAIT, read).await.is_ok() && body.is_end_stream() {
+                lease.give_back(sender, &worker.pool);
+            }
+        });
     }
 }
 
-async fn send_http2(
-    worker: &Worker,
-    lease: Lease,
-    request: Request<RequestBody>,
-    record: &mut Record,
-) -> Result<Response<Incoming>, Failed> {
-    let mut sender = match lease.http2(&worker.connect).await {
-        Ok(sender) => sender,
-        Err(error) => return Err(Failed::to_connect(&lease, &error, request)),
-    };
+fn to_http2(request: Request<RequestBody>) -> Result<Request<RequestBody>, Fault> {
     let (mut parts, body) = request.into_parts();
-    if let Err(fault) = head::to_http2(&mut parts) {
-        return Err(Failed { fault, again: None, stale: true });
-    }
-    let request = Request::from_parts(parts, body);
-    let replay = Replay::of(&request);
-    let sent = Instant::now();
-    match sender.try_send_request(request).await {
-        Ok(response) => {
-            lease.succeeded(sent.elapsed());
-            record.set_upstream(Upstream { lease, http1: None });
-            Ok(response)
-        }
-        // One connection carries many requests: it has always been used before.
-        Err(error) => {
-            let mut failed = Failed::to_answer(&lease, error, replay, true);
-            failed.again = failed.again.map(from_http2);
-            Err(failed)
-        }
-    }
-}
-
-/// Undoes [`head::to_http2`], so that each attempt begins with the same form.
-fn from_http2(request: Request<RequestBody>) -> Request<RequestBody> {
-    let (mut parts, body) = request.into_parts();
-    if let Some(authority) = parts.uri.authority()
-        && let Ok(host) = http::HeaderValue::try_from(authority.as_str())
-    {
-        parts.headers.insert(http::header::HOST, host);
-    }
-    Request::from_parts(parts, body)
+    head::to_http2(&mut parts)?;
+    Ok(Request::from_parts(parts, body))
 }
 
 impl Failed {
@@ -154,7 +292,8 @@ impl Failed {
                 Kind::ConnectFailed,
                 format!("no connection to the endpoint {addr}: {error}"),
             ),
-            again: Some(request),
+            ended: Ended::Unsent,
+            unsent: Some(request),
             stale: false,
         }
     }
@@ -162,7 +301,6 @@ impl Failed {
     fn to_answer(
         lease: &Lease,
         mut error: TrySendError<Request<RequestBody>>,
-        replay: Option<Replay>,
         reused: bool,
     ) -> Self {
         let addr = lease.endpoint().endpoint.addr;
@@ -170,71 +308,53 @@ impl Failed {
         let error = error.into_error();
         let chain = crate::backend::error_chain(&error);
         tracing::debug!(endpoint = %addr, error = chain, "no answer");
-        let kind = if error.is_parse() {
-            Kind::BackendProtocol
-        } else if error.is_user() || is_body_error(&error) {
-            Kind::ClientBody
+        let (kind, ended) = if error.is_parse() {
+            (Kind::BackendProtocol, Ended::Code(StatusCode::BAD_GATEWAY))
+        } else if error.is_user() || has_cause(&error, |_: &BodyError| true) {
+            (Kind::ClientBody, Ended::ByClient)
+        } else if unsent.is_some() {
+            (Kind::BackendClosed, Ended::Unsent)
+        } else if has_cause(&error, is_refusal) {
+            (Kind::BackendClosed, Ended::Refused)
         } else {
-            Kind::BackendClosed
+            (Kind::BackendClosed, Ended::Broken)
         };
         let message = match kind {
             Kind::BackendProtocol => format!("the endpoint {addr} answered no HTTP: {chain}"),
             Kind::ClientBody => format!("the request's body broke off: {chain}"),
             _ => format!("the endpoint {addr} closed the connection before it answered: {chain}"),
         };
-        let again = match kind {
-            Kind::BackendClosed => unsent.or_else(|| replay.map(Replay::into_request)),
-            _ => None,
-        };
         Self {
             fault: Fault::new(kind, message),
-            again,
+            ended,
+            unsent,
             // A broken client is no fault of the endpoint's.
             stale: reused || kind == Kind::ClientBody,
         }
     }
 }
 
-/// Whether the error comes from the body that the client sends, which is then among its causes.
-fn is_body_error(error: &hyper::Error) -> bool {
+/// RFC 9113, section 8.7: "The GOAWAY mechanism indicates the highest stream number that can be
+/// processed", "The REFUSED_STREAM error code can be included in a RST_STREAM frame to indicate that
+/// the stream is being closed prior to any processing having occurred." h2 ends with the peer's GOAWAY
+/// only the streams beyond that number.
+fn is_refusal(error: &h2::Error) -> bool {
+    error.is_remote()
+        && (error.is_go_away()
+            || (error.is_reset() && error.reason() == Some(h2::Reason::REFUSED_STREAM)))
+}
+
+/// Whether a cause of the error is of that kind.
+fn has_cause<E: std::error::Error + 'static>(
+    error: &hyper::Error,
+    is_it: impl Fn(&E) -> bool,
+) -> bool {
     let mut source = std::error::Error::source(error);
     while let Some(cause) = source {
-        if cause.is::<BodyError>() {
+        if cause.downcast_ref::<E>().is_some_and(&is_it) {
             return true;
         }
         source = cause.source();
     }
     false
-}
-
-impl Replay {
-    /// RFC 9110, section 9.2.2: "a client can automatically retry" idempotent methods.
-    fn of(request: &Request<RequestBody>) -> Option<Self> {
-        let safe = request.body().is_empty()
-            && matches!(
-                *request.method(),
-                Method::GET
-                    | Method::HEAD
-                    | Method::OPTIONS
-                    | Method::TRACE
-                    | Method::PUT
-                    | Method::DELETE
-            )
-            && !request.headers().contains_key(http::header::UPGRADE);
-        safe.then(|| Self {
-            method: request.method().clone(),
-            uri: request.uri().clone(),
-            version: request.version(),
-            headers: request.headers().clone(),
-        })
-    }
-
-    fn into_request(self) -> Request<RequestBody> {
-        let mut request = Request::new(RequestBody::EMPTY);
-        *request.method_mut() = self.method;
-        *request.uri_mut() = self.uri;
-        *request.version_mut() = self.version;
-        *request.headers_mut() = self.headers;
-        request
-    }
 }

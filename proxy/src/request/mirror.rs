@@ -138,7 +138,9 @@ async fn exchange(
     let mut tried = Vec::new();
     let mut fresh = false;
     loop {
-        let Some(lease) = backend.pick(&tried) else { return outcome::NO_READY_ENDPOINT };
+        let Some(lease) = backend.pick(&tried, Instant::now()) else {
+            return outcome::NO_READY_ENDPOINT;
+        };
         let endpoint = lease.endpoint().clone();
         let failed = match send(worker, lease, http2, fresh, request).await {
             Ok(outcome) => return outcome,

@@ -5,10 +5,16 @@
 
 mod access;
 mod body;
+mod deadline;
 mod forward;
+mod gate;
+mod grpc;
 mod head;
+mod limited;
 mod mirror;
 mod record;
+mod retry;
+mod shared;
 mod tee;
 #[cfg(test)]
 mod tests;
@@ -36,7 +42,10 @@ use crate::prefixed::Reset;
 use crate::table::{Action, Destination, Routing, Rule, WeightedBackend};
 use crate::worker::Worker;
 use access::AccessEntry;
-use body::Gate;
+use deadline::Deadline;
+use forward::Forward;
+use gate::Gate;
+use limited::Cutoff;
 use record::Record;
 
 /// The header of the proxy's own answers that says why: [`Fault::reason`].
@@ -94,7 +103,7 @@ pub(crate) async fn serve(
     let answer =
         route(&connection, destination, parts, body, is_grpc, &mut record, &mut chain).await;
     let mut response = match answer {
-        Ok(Answer::Backend(response)) => {
+        Ok(Answer::Backend(response, cutoff)) => {
             let (mut parts, body) = response.into_parts();
             record.answered(parts.status.as_u16(), &parts.headers);
             if parts.status != StatusCode::SWITCHING_PROTOCOLS {
@@ -106,7 +115,7 @@ pub(crate) async fn serve(
             // Of this connection, whatever the backend's was. To a client of HTTP/1.0 hyper answers
             // in its version, and keeps the connection for it only if the answer claims to be 1.1.
             parts.version = if version == Version::HTTP_2 { version } else { Version::HTTP_11 };
-            Response::from_parts(parts, ResponseBody::backend(body, record))
+            Response::from_parts(parts, ResponseBody::backend(body, record, cutoff))
         }
         Ok(Answer::Own(response)) => {
             record.own_answer(response.status().as_u16(), None, "");
@@ -119,7 +128,8 @@ pub(crate) async fn serve(
 }
 
 enum Answer {
-    Backend(Response<Incoming>),
+    /// With what limits its body, if anything does.
+    Backend(Response<Incoming>, Option<Cutoff>),
     Own(Response<ResponseBody>),
 }
 
@@ -168,8 +178,8 @@ async fn route<'t>(
     head::strip_hop_by_hop(&mut parts.headers);
     let mut copies = chain.on_request(&mut parts, selected.matched);
     // HTTP/2 where the port says so or the client speaks gRPC; an upgrade is HTTP/1.1's.
-    let grpc = is_grpc && parts.version == Version::HTTP_2;
-    let http2 = (target.http2 || grpc) && upgrade.is_none();
+    let over_http2 = is_grpc && parts.version == Version::HTTP_2;
+    let http2 = (target.http2 || over_http2) && upgrade.is_none();
     if let Some(upgrade) = &upgrade {
         upgrade.request(&mut parts);
         // A mirror would have to be spoken to in a protocol that nobody here knows.
@@ -177,9 +187,18 @@ async fn route<'t>(
     }
     parts.version = if http2 { Version::HTTP_2 } else { Version::HTTP_11 };
 
-    let bytes = record.access().map(|access| access.request_bytes.clone());
-    let mut body = RequestBody::new(body, bytes);
-    mirror::start(&connection.worker, copies, grpc, &mut body);
+    let counter = record.access().map(|access| access.request_bytes.clone());
+    let mut body = RequestBody::new(body, counter);
+    mirror::start(&connection.worker, copies, over_http2, &mut body);
+    let Rule { timeouts, retry, .. } = selected.rule;
+    let grpc_timeout = if is_grpc { grpc::timeout(&parts.headers) } else { None };
+    let mut deadline = Deadline::new(record.start(), timeouts.request, grpc_timeout);
+    let retry = retry.as_ref();
+    let may_retry = retry.is_some_and(|retry| retry.attempts > 0);
+    if may_retry || !deadline.is_none() || timeouts.backend_request.is_some() {
+        body.share(may_retry);
+    }
+    let shared = body.shared().cloned();
     if !http2 {
         head::frame_body(&mut parts.headers, &body);
     }
@@ -188,8 +207,15 @@ async fn route<'t>(
     } else {
         (Request::from_parts(parts, body), None)
     };
-    let local = connection.worker.backend(&target.backend);
-    let mut response = forward::forward(&connection.worker, &local, http2, request, record).await?;
+    let forward = Forward {
+        worker: &connection.worker,
+        backend: connection.worker.backend(&target.backend),
+        http2,
+        is_grpc,
+        attempt_timeout: timeouts.backend_request,
+        retry,
+    };
+    let mut response = forward.run(request, &mut deadline, record).await?;
     if let Some(gate) = gate {
         if response.status().is_client_error() || response.status().is_server_error() {
             record.keep_closed(gate);
@@ -201,7 +227,9 @@ async fn route<'t>(
     if let Some(upgrade) = upgrade {
         upgrade.response(&mut response, &connection.worker.shared.drain);
     }
-    Ok(Answer::Backend(response))
+    let cutoff =
+        (!deadline.is_none()).then(|| Cutoff { deadline, request: shared, trailers: over_http2 });
+    Ok(Answer::Backend(response, cutoff))
 }
 
 /// The rule whose match ranks first. The choice is final: a rule that cannot be served does not
@@ -361,11 +389,7 @@ fn refuse(
     if is_grpc {
         // A gRPC status travels in a response of HTTP 200 ("Trailers-Only").
         let status = fault.grpc_status();
-        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
-        headers.insert("grpc-status", HeaderValue::from(u16::from(status)));
-        if let Ok(message) = HeaderValue::try_from(grpc_message(&fault.message)) {
-            headers.insert("grpc-message", message);
-        }
+        grpc::refuse(fault, headers);
         record.own_answer(StatusCode::OK.as_u16(), Some(status), fault.reason());
         return response;
     }
@@ -378,21 +402,6 @@ fn refuse(
     *response.body_mut() = ResponseBody::text(format!("weft: {fault}\n"));
     record.own_answer(fault.status().as_u16(), None, fault.reason());
     response
-}
-
-/// Percent-encoded, as gRPC over HTTP/2 wants Status-Message.
-fn grpc_message(message: &str) -> String {
-    message.chars().fold(String::with_capacity(message.len()), |mut encoded, c| {
-        if matches!(c, ' '..='~') && c != '%' {
-            encoded.push(c);
-        } else {
-            let mut utf8 = [0; 4];
-            for byte in c.encode_utf8(&mut utf8).bytes() {
-                encoded.push_str(&format!("%{byte:02X}"));
-            }
-        }
-        encoded
-    })
 }
 
 /// The Service that this connection was opened to does not exist any more.

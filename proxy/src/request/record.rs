@@ -9,9 +9,11 @@ use http::HeaderMap;
 use hyper::client::conn::http1;
 
 use super::access::AccessEntry;
-use super::body::{Gate, RequestBody, grpc_status};
+use super::body::RequestBody;
+use super::gate::Gate;
+use super::grpc;
 use crate::backend::local::Lease;
-use crate::metrics::{Outcome, Series};
+use crate::metrics::{Outcome, RetryOutcome, Series};
 use crate::prefixed::Reset;
 use crate::worker::Worker;
 
@@ -30,6 +32,9 @@ pub(crate) struct Record {
     /// Of a client to which the connection's end may be the body's.
     reset: Option<Reset>,
     access: Option<Box<AccessEntry>>,
+    retries: u32,
+    /// A retry is under way.
+    retrying: bool,
     written: bool,
 }
 
@@ -60,8 +65,15 @@ impl Record {
             closed: None,
             reset: None,
             access,
+            retries: 0,
+            retrying: false,
             written: false,
         }
+    }
+
+    /// When the request's head had been read.
+    pub(crate) fn start(&self) -> Instant {
+        self.start
     }
 
     /// A response head is there. Until the body has ended, the client's leaving is what would end
@@ -70,7 +82,7 @@ impl Record {
         self.outcome.status = status;
         if self.is_grpc {
             // A response of trailers only has them in its head.
-            self.outcome.grpc_status = grpc_status(headers);
+            self.outcome.grpc_status = grpc::status(headers);
         }
     }
 
@@ -94,8 +106,24 @@ impl Record {
         self.reset = Some(reset);
     }
 
-    pub(crate) fn retried(&self) {
-        self.series.retried();
+    /// The request is about to be sent once more.
+    pub(crate) fn retry_begins(&mut self) {
+        self.retry_ended(RetryOutcome::Failure);
+        self.retries += 1;
+        self.retrying = true;
+    }
+
+    /// The retry that is under way, if there is one, has ended.
+    pub(crate) fn retry_ended(&mut self, outcome: RetryOutcome) {
+        if std::mem::replace(&mut self.retrying, false) {
+            self.series.retried(outcome);
+        }
+    }
+
+    /// The request would have been sent once more, but for the backend's budget.
+    pub(crate) fn retry_refused(&mut self) {
+        self.retry_ended(RetryOutcome::Failure);
+        self.series.retried(RetryOutcome::OverBudget);
     }
 
     pub(crate) fn access(&mut self) -> Option<&mut AccessEntry> {
@@ -106,9 +134,14 @@ impl Record {
         self.bytes += bytes as u64;
     }
 
+    /// The gRPC status that the proxy ends the answer with.
+    pub(crate) fn see_grpc_status(&mut self, status: u8) {
+        self.outcome.grpc_status = Some(status);
+    }
+
     pub(crate) fn see_trailers(&mut self, trailers: &HeaderMap) {
         if self.is_grpc {
-            self.outcome.grpc_status = grpc_status(trailers);
+            self.outcome.grpc_status = grpc::status(trailers);
         }
     }
 
@@ -145,9 +178,11 @@ impl Record {
         if std::mem::replace(&mut self.written, true) {
             return;
         }
+        self.retry_ended(RetryOutcome::Cancelled);
         let took = self.start.elapsed();
         self.series.record(self.outcome, took);
-        if let Some(access) = self.access.take() {
+        if let Some(mut access) = self.access.take() {
+            access.retries = self.retries;
             access.write(&self.worker.shared.access_log, self.outcome, took, self.bytes);
         }
         self.upstream = None;

@@ -41,7 +41,7 @@ pub(super) struct Tee(Vec<Rc<Queue>>);
 
 /// The reading end: a body.
 #[derive(Debug)]
-pub(super) struct Copied {
+pub(crate) struct Copied {
     queue: Rc<Queue>,
     size: SizeHint,
 }

@@ -3,16 +3,18 @@
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
+use std::time::Duration;
 
 use weft_gamma::condition::ConditionType;
 use weft_gamma::endpoints;
 use weft_gamma::matching::{Matcher, SniMatcher};
 use weft_gamma::object::{EndpointSlice, NamespacedName, Objects, Service, ServicePort};
+use weft_gamma::policy::RetryConstraint;
 use weft_gamma::resolve::{self, Attached, Resolved, ResolvedBackend, ResolvedRule, Settings};
-use weft_gamma::route::{self, RouteKind};
+use weft_gamma::route::{self, RouteKind, Timeouts};
 
 use super::{
-    Action, Destination, Routing, Rule, RuleName, Split, StreamRouting, Table, Target,
+    Action, Destination, Retry, Routing, Rule, RuleName, Split, StreamRouting, Table, Target,
     WeightedBackend,
 };
 use crate::backend::{Backend, BackendName, Registry};
@@ -232,6 +234,8 @@ impl Run<'_> {
             matches: Arc::default(),
             filters: Box::default(),
             action: Action::Forward(Split::new(vec![backend])),
+            timeouts: Timeouts::default(),
+            retry: None,
             series: intern(self.metrics, parent.clone()),
         }
     }
@@ -267,6 +271,8 @@ impl Run<'_> {
                 false => Box::default(),
             },
             action: self.action(&labels, rule, intern),
+            timeouts: timeouts(rule.timeouts),
+            retry: rule.retry.as_ref().map(Retry::new),
             series: intern(self.metrics, labels),
         }
     }
@@ -354,11 +360,17 @@ impl Run<'_> {
         let name = BackendName { service: service.clone(), port: port.port };
         let slices = self.slices.get(&(service.namespace.as_str(), service.name.as_str()));
         let endpoints = endpoints::ready(slices.into_iter().flatten().copied(), port.name.as_str());
-        let backend = self.registry.intern(&name, endpoints);
+        let backend = self.registry.intern(&name, endpoints, RetryConstraint::default());
         self.used.insert(name);
         debug_assert!(self.objects.services.contains_key(service), "references are checked");
         backend
     }
+}
+
+/// "Setting a timeout to the zero duration (e.g. "0s") SHOULD disable the timeout completely."
+fn timeouts(timeouts: Timeouts) -> Timeouts {
+    let some = |timeout: Option<Duration>| timeout.filter(|timeout| !timeout.is_zero());
+    Timeouts { request: some(timeouts.request), backend_request: some(timeouts.backend_request) }
 }
 
 fn with_backend(labels: &RouteLabels, service: &NamespacedName, port: u16) -> RouteLabels {

@@ -1,6 +1,9 @@
 //! The table as JSON, for people and programs that ask the admin port.
 
+use std::time::Duration;
+
 use serde_json::{Value, json};
+use weft_gamma::route::Timeouts;
 
 use super::{Action, Destination, Routing, Rule, StreamRouting, Table};
 use crate::filter::Filter;
@@ -92,9 +95,27 @@ fn rule<S>(rule: &Rule<S>, refusal: fn(&str) -> Value) -> Value {
         "name": rule.source.as_ref().and_then(|source| source.name.clone()),
         "matches": rule.matches.iter().map(|matched| format!("{matched:?}")).collect::<Vec<_>>(),
         "filters": filters(&rule.filters),
+        "timeouts": timeouts(&rule.timeouts),
+        "retry": rule.retry.as_ref().map(|retry| json!({
+            "codes": retry.codes().collect::<Vec<_>>(),
+            "attempts": retry.attempts,
+            "backoff": duration(retry.backoff()),
+        })),
         "action": action,
         "backends": backends,
     })
+}
+
+fn timeouts(timeouts: &Timeouts) -> Value {
+    json!({
+        "request": timeouts.request.map(duration),
+        "backendRequest": timeouts.backend_request.map(duration),
+    })
+}
+
+/// As in `1.5s` or `20ms`.
+fn duration(duration: Duration) -> String {
+    format!("{duration:?}")
 }
 
 fn filters(filters: &[Filter]) -> Vec<String> {

@@ -7,6 +7,7 @@
 mod compile;
 mod draws;
 mod dump;
+mod retry;
 #[cfg(test)]
 mod tests;
 
@@ -17,7 +18,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use weft_gamma::matching::{Matcher, SniMatcher};
 use weft_gamma::object::{NamespacedName, ObjectKey, ServicePort};
-use weft_gamma::route::{Match, RouteKind};
+use weft_gamma::route::{Match, RouteKind, Timeouts};
 
 use crate::backend::Backend;
 use crate::filter::{self, Filter};
@@ -27,6 +28,7 @@ use crate::protocol::Declared;
 pub use compile::{Compiled, Compiler};
 pub(crate) use draws::Draws;
 pub use dump::dump;
+pub(crate) use retry::Retry;
 
 /// Everything that this sidecar knows, at one moment.
 #[derive(Debug, Default)]
@@ -99,6 +101,9 @@ pub(crate) struct Rule<S = Series> {
     /// In the listed order; none where the rule is refused.
     pub(crate) filters: Box<[Filter]>,
     pub(crate) action: Action<S>,
+    /// None of them is zero: that disables, and is None here.
+    pub(crate) timeouts: Timeouts,
+    pub(crate) retry: Option<Retry>,
     /// For answers that the proxy makes before a backend is chosen.
     pub(crate) series: Arc<S>,
 }

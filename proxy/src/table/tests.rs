@@ -1,10 +1,12 @@
 //! From objects to a table: shares, refusals, and what outlives a table.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use serde_json::json;
 use weft_gamma::object::{self, Object, Objects};
 use weft_gamma::resolve::Settings;
+use weft_gamma::route::Timeouts;
 
 use super::{Action, Compiler, Destination, Routing, Rule, Split, Table, dump};
 use crate::metrics::{Metrics, MetricsSettings};
@@ -187,8 +189,8 @@ fn a_rule_becomes_what_it_must_answer() {
             "forward to 1",
         ),
         (
-            "{timeouts: {request: 1s}, backendRefs: [{name: one, port: 80}]}",
-            "refuse spec.rules[0].timeouts",
+            "{sessionPersistence: {}, backendRefs: [{name: one, port: 80}]}",
+            "refuse spec.rules[0].sessionPersistence",
         ),
         (
             "{matches: [{path: {type: RegularExpression, value: \"(\"}}], \
@@ -206,6 +208,15 @@ fn a_rule_becomes_what_it_must_answer() {
         };
         assert!(action.starts_with(expected), "{rule}: {action}");
     }
+}
+
+#[test]
+fn a_timeout_of_zero_is_none() {
+    let mut cluster = Cluster::new();
+    cluster.route("[{timeouts: {request: 0s, backendRequest: 0h0ms}}, {timeouts: {request: 1ms}}]");
+    let table = cluster.compile();
+    assert_eq!(rules(&table)[0].timeouts, Timeouts::default());
+    assert_eq!(rules(&table)[1].timeouts.request, Some(Duration::from_millis(1)));
 }
 
 #[test]
@@ -273,7 +284,10 @@ fn the_protocol_towards_endpoints_is_the_backends_own() {
 #[test]
 fn the_dump_says_what_requests_are_held_against() {
     let mut cluster = Cluster::new();
-    cluster.route("[{backendRefs: [{name: one, port: 80, weight: 3}, {name: missing, port: 80}]}]");
+    cluster.route(
+        "[{backendRefs: [{name: one, port: 80, weight: 3}, {name: missing, port: 80}],\
+          timeouts: {request: 90s, backendRequest: 500ms}, retry: {codes: [503, 500]}}]",
+    );
     let dump = dump(&cluster.compile(), &["a problem".to_owned()]);
     assert_eq!(dump["problems"], json!(["a problem"]));
     let destinations = dump["destinations"].as_array().unwrap();
@@ -283,6 +297,9 @@ fn the_dump_says_what_requests_are_held_against() {
     let rule = &svc["rules"][0];
     assert_eq!(rule["route"], "HTTPRoute default/route");
     assert_eq!(rule["backends"][0]["endpoints"], json!(["10.1.0.1:8080"]));
+    assert_eq!(rule["timeouts"], json!({ "request": "90s", "backendRequest": "500ms" }));
+    let retry = json!({ "codes": [500, 503], "attempts": 1, "backoff": "25ms" });
+    assert_eq!(rule["retry"], retry);
     assert_eq!(rule["backends"][0]["weight"], 3);
     assert_eq!(rule["backends"][1]["answer"], 500);
     assert_eq!(svc["routes"], "HTTPRoute");

@@ -17,6 +17,7 @@ use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpListener;
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
 use crate::backend::LocalExecutor;
 
@@ -107,6 +108,26 @@ pub(crate) fn empty() -> Body {
 pub(crate) fn with_trailers(text: impl Into<Bytes>, trailers: HeaderMap) -> Body {
     let frames = [Frame::data(text.into()), Frame::trailers(trailers)];
     Frames(frames.into()).boxed_unsync()
+}
+
+/// A body of which the test sends the frames, until it drops the sender.
+pub(crate) fn by_hand() -> (UnboundedSender<Frame<Bytes>>, Body) {
+    let (sender, frames) = unbounded_channel();
+    (sender, ByHand(frames).boxed_unsync())
+}
+
+struct ByHand(UnboundedReceiver<Frame<Bytes>>);
+
+impl http_body::Body for ByHand {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        self.0.poll_recv(cx).map(|frame| frame.map(Ok))
+    }
 }
 
 struct Frames(VecDeque<Frame<Bytes>>);

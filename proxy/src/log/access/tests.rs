@@ -25,6 +25,7 @@ fn record() -> AccessRecord<'static> {
         backend_name: "reviews-v2",
         backend_port: "9080",
         endpoint: Some("10.0.1.7:9080".parse().unwrap()),
+        retries: 2,
         status: 200,
         grpc_status: None,
         reason: "",
@@ -51,6 +52,7 @@ fn bare() -> AccessRecord<'static> {
         backend_name: "",
         backend_port: "",
         endpoint: None,
+        retries: 0,
         grpc_status: Some(14),
         ..record()
     }
@@ -64,7 +66,7 @@ fn text_lines() {
          protocol=HTTP/1.1 client=10.0.0.5:41234 destination=[fd00::1]:9080 \
          parent_namespace=default parent_name=reviews parent_port=9080 route_kind=HTTPRoute \
          route_namespace=default route_name=reviews-jason rule=0 backend_namespace=default \
-         backend_name=reviews-v2 backend_port=9080 endpoint=10.0.1.7:9080 status=200 \
+         backend_name=reviews-v2 backend_port=9080 endpoint=10.0.1.7:9080 retries=2 status=200 \
          duration_ms=1.234 request_bytes=0 response_bytes=512\n"
     );
     assert_eq!(

@@ -223,7 +223,7 @@ fn a_stream_that_the_client_resets_ends_at_the_backend() {
     });
 }
 
-struct OnDrop(std::rc::Rc<std::cell::Cell<u32>>);
+pub(super) struct OnDrop(pub(super) std::rc::Rc<std::cell::Cell<u32>>);
 
 impl Drop for OnDrop {
     fn drop(&mut self) {

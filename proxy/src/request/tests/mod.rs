@@ -1,6 +1,9 @@
 //! Requests through the whole data path: a client, the proxy on real sockets, backends.
 
+mod attempts;
+mod conformance;
 mod cors;
+mod deadline;
 mod drain;
 mod expect;
 mod filters;
@@ -11,6 +14,7 @@ mod http1;
 mod http2;
 mod mirror;
 mod pool;
+mod replay;
 mod retry;
 mod routing;
 mod streaming;

@@ -1,0 +1,184 @@
+//! Whether a request is sent once more. [`super::forward`] asks after every attempt that did not end
+//! with the answer that the client gets.
+//!
+//! | how the attempt ended | without `retry` | with `retry`, while attempts are left |
+//! |---|---|---|
+//! | nothing of it was sent | again, 3 times | again |
+//! | the endpoint refused it unprocessed | again, 3 times (¹) | again |
+//! | the connection broke | again, 3 times (¹) | again if idempotent |
+//! | an answer of a code, a timeout (504), no HTTP (502) | never | again where `codes` has it |
+//!
+//! (¹) without a body and idempotent. What puts load on the backend draws on its budget: everything but
+//! what was not sent, and what went to a connection of the pool that was closed.
+
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+
+use http::{Extensions, HeaderMap, Method, Request, StatusCode, Uri, Version, header};
+
+use super::body::RequestBody;
+use super::deadline::Deadline;
+use super::shared::SharedBody;
+use crate::backend::local::LocalBackend;
+use crate::table::Retry;
+
+/// Retries that need no `retry` in a route.
+const OWN_RETRIES: u32 = 3;
+
+/// How an attempt ended that did not yield the answer for the client.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Ended {
+    /// Nothing of the request was written: no connection, or one that was closed already.
+    Unsent,
+    /// The endpoint said that it has not processed it: REFUSED_STREAM, GOAWAY, gRPC's UNAVAILABLE.
+    Refused,
+    /// The connection broke: nobody knows how much of it was processed.
+    Broken,
+    /// With this code, the backend's or, for a timeout or an answer that is not HTTP, the proxy's.
+    Code(StatusCode),
+    /// The client broke it off.
+    ByClient,
+}
+
+/// What is to follow an attempt.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Next {
+    /// Another one, after a pause.
+    Again(Duration),
+    /// Nothing: the last attempt's answer or fault is the request's.
+    Nothing,
+    /// Nothing, because the backend's retries are used up.
+    OverBudget,
+}
+
+/// The retries of one request.
+pub(super) struct Retries<'r> {
+    policy: Option<&'r Retry>,
+    is_idempotent: bool,
+    replay: Option<Replay>,
+    done: u32,
+    /// The last attempt went to a new connection because the pool's was closed.
+    reconnected: bool,
+}
+
+/// What it takes to send a request again.
+struct Replay {
+    method: Method,
+    uri: Uri,
+    version: Version,
+    headers: HeaderMap,
+    extensions: Extensions,
+    body: Option<Rc<SharedBody>>,
+}
+
+impl<'r> Retries<'r> {
+    pub(super) fn new(policy: Option<&'r Retry>, request: &Request<RequestBody>) -> Self {
+        let is_idempotent = is_idempotent(request);
+        let may_replay = match policy {
+            Some(policy) => policy.attempts > 0,
+            None => is_idempotent && request.body().is_empty(),
+        };
+        let replay = may_replay.then(|| Replay::of(request)).flatten();
+        Self { policy, is_idempotent, replay, done: 0, reconnected: false }
+    }
+
+    /// What follows an attempt that ended like this. If it is another one, that is counted.
+    ///
+    /// `unsent` is whether hyper has given the request back, `stale` whether its connection had been
+    /// used before.
+    pub(super) fn next(
+        &mut self,
+        ended: Ended,
+        unsent: bool,
+        stale: bool,
+        backend: &LocalBackend,
+        deadline: &Deadline,
+    ) -> Next {
+        if !unsent && !self.replay.as_ref().is_some_and(Replay::is_complete) {
+            return Next::Nothing;
+        }
+        // A closed connection of the pool is no attempt: the first one has yet to begin.
+        if ended == Ended::Unsent && stale && !std::mem::replace(&mut self.reconnected, true) {
+            return Next::Again(Duration::ZERO);
+        }
+        self.reconnected = false;
+        let is_wanted = match ended {
+            Ended::Unsent | Ended::Refused => true,
+            // HTTPRouteRetry: "Implementations SHOULD NOT retry by default on failures where the
+            // request may have been processed (e.g., a connection reset after the request was sent)."
+            // RFC 9110, section 9.2.2, allows it of idempotent methods.
+            Ended::Broken => self.is_idempotent,
+            Ended::Code(code) => self.policy.is_some_and(|policy| policy.names(code)),
+            Ended::ByClient => false,
+        };
+        // "An explicit zero value MUST disable retries."
+        let most = self.policy.map_or(OWN_RETRIES, |policy| policy.attempts);
+        if !is_wanted || self.done >= most {
+            return Next::Nothing;
+        }
+        let is_free = ended == Ended::Unsent || (ended == Ended::Broken && stale);
+        let pause = match self.policy {
+            // Another endpoint may well be there at once.
+            Some(policy) if !is_free || self.done >= OWN_RETRIES => policy.pause(self.done),
+            _ => Duration::ZERO,
+        };
+        let now = Instant::now();
+        if !deadline.allows(now, pause) {
+            return Next::Nothing;
+        }
+        if !is_free && !backend.budget.retry(now) {
+            return Next::OverBudget;
+        }
+        self.done += 1;
+        Next::Again(pause)
+    }
+
+    /// The request for another attempt. None where it cannot be made again.
+    pub(super) fn request(&self) -> Option<Request<RequestBody>> {
+        self.replay.as_ref()?.request()
+    }
+}
+
+/// RFC 9110, section 9.2.2. An upgrade is what its protocol makes of it.
+fn is_idempotent(request: &Request<RequestBody>) -> bool {
+    matches!(
+        *request.method(),
+        Method::GET | Method::HEAD | Method::OPTIONS | Method::TRACE | Method::PUT | Method::DELETE
+    ) && !request.headers().contains_key(header::UPGRADE)
+}
+
+impl Replay {
+    /// None where the body is not kept.
+    fn of(request: &Request<RequestBody>) -> Option<Self> {
+        let body = request.body().shared().filter(|body| body.is_kept());
+        if body.is_none() && !request.body().is_empty() {
+            return None;
+        }
+        Some(Self {
+            method: request.method().clone(),
+            uri: request.uri().clone(),
+            version: request.version(),
+            headers: request.headers().clone(),
+            extensions: request.extensions().clone(),
+            body: body.cloned(),
+        })
+    }
+
+    fn is_complete(&self) -> bool {
+        self.body.as_ref().is_none_or(|body| body.is_kept())
+    }
+
+    fn request(&self) -> Option<Request<RequestBody>> {
+        let body = match &self.body {
+            Some(body) => RequestBody::Shared(body.again()?),
+            None => RequestBody::Empty,
+        };
+        let mut request = Request::new(body);
+        *request.method_mut() = self.method.clone();
+        *request.uri_mut() = self.uri.clone();
+        *request.version_mut() = self.version;
+        *request.headers_mut() = self.headers.clone();
+        *request.extensions_mut() = self.extensions.clone();
+        Some(request)
+    }
+}
