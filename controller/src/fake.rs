@@ -64,6 +64,8 @@ pub(crate) const TCP_ROUTES: &str = "/apis/gateway.networking.k8s.io/v1/tcproute
 /// Where a cluster has them whose Gateway API is older.
 pub(crate) const TCP_ROUTES_ALPHA: &str = "/apis/gateway.networking.k8s.io/v1alpha2/tcproutes";
 pub(crate) const GRANTS: &str = "/apis/gateway.networking.k8s.io/v1/referencegrants";
+pub(crate) const POLICIES: &str =
+    "/apis/gateway.networking.x-k8s.io/v1alpha1/xbackendtrafficpolicies";
 pub(crate) const MESHES: &str = "/apis/gateway.networking.x-k8s.io/v1alpha1/xmeshes";
 pub(crate) const LEASES: &str = "/apis/coordination.k8s.io/v1/leases";
 pub(crate) const CLUSTER_ROLES: &str = "/apis/rbac.authorization.k8s.io/v1/clusterroles";

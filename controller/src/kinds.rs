@@ -5,6 +5,9 @@ use kube::core::{ApiResource, GroupVersionKind};
 /// The API group of routes and grants.
 const GATEWAY: &str = "gateway.networking.k8s.io";
 
+/// The API group of what is experimental as a whole.
+const EXPERIMENTAL: &str = "gateway.networking.x-k8s.io";
+
 /// A watched kind. Every kind has one instance, so that it can be compared by its name.
 #[derive(Debug, PartialEq, Eq)]
 pub struct WatchedKind {
@@ -75,13 +78,29 @@ pub static REFERENCE_GRANT: WatchedKind = WatchedKind {
     optional: false,
 };
 
+/// XBackendTrafficPolicy, of the experimental channel.
+pub static BACKEND_TRAFFIC_POLICY: WatchedKind = WatchedKind {
+    group: EXPERIMENTAL,
+    kind: "XBackendTrafficPolicy",
+    plural: "xbackendtrafficpolicies",
+    versions: &["v1alpha1"],
+    optional: true,
+};
+
 /// What verdicts are made of.
-pub static ROUTING: [&WatchedKind; 6] =
-    [&SERVICE, &HTTP_ROUTE, &GRPC_ROUTE, &TLS_ROUTE, &TCP_ROUTE, &REFERENCE_GRANT];
+pub static ROUTING: [&WatchedKind; 7] = [
+    &SERVICE,
+    &HTTP_ROUTE,
+    &GRPC_ROUTE,
+    &TLS_ROUTE,
+    &TCP_ROUTE,
+    &REFERENCE_GRANT,
+    &BACKEND_TRAFFIC_POLICY,
+];
 
 /// The mesh itself, cluster-scoped.
 pub static MESH: WatchedKind = WatchedKind {
-    group: "gateway.networking.x-k8s.io",
+    group: EXPERIMENTAL,
     kind: "XMesh",
     plural: "xmeshes",
     versions: &["v1alpha1"],

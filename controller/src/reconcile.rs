@@ -12,12 +12,12 @@ use futures_util::future::BoxFuture;
 use futures_util::stream::FuturesUnordered;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
-use weft_gamma::condition::Verdict;
 use weft_gamma::object::ObjectKey;
 use weft_gamma::resolve::Settings;
 
 use crate::metrics::{Metrics, WriteResult};
 use crate::retry::Backoff;
+use crate::status::Report;
 use crate::store::Store;
 use crate::watch::Update;
 use crate::write::{WriteError, Writer, differs};
@@ -34,17 +34,17 @@ const WRITES: usize = 16;
 /// How long the first lists may take before it is said what is waited for.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// Keeps the status of routes as [`weft_gamma`] resolves them.
+/// Keeps the status of routes and policies as [`weft_gamma`] resolves them.
 pub struct Reconciler {
     store: Store,
     settings: Settings,
     writer: Writer,
     metrics: Arc<Metrics>,
-    /// What is to be written; the newest verdicts win.
-    pending: BTreeMap<ObjectKey, Vec<Verdict>>,
-    /// Routes that are being written.
+    /// What is to be written; the newest report wins.
+    pending: BTreeMap<ObjectKey, Report>,
+    /// Objects that are being written.
     writing: BTreeSet<ObjectKey>,
-    /// Routes whose last write failed.
+    /// Objects whose last write failed.
     failed: BTreeMap<ObjectKey, Backoff>,
     /// When the last pass began.
     last_pass: Option<Instant>,
@@ -116,18 +116,18 @@ impl Reconciler {
         self.last_pass.map_or(gathered, |last| gathered.max(last + BETWEEN_PASSES))
     }
 
-    /// Resolves the routes that a change concerns, and notes those whose status differs.
+    /// Resolves what a change concerns, and notes the objects whose status differs.
     fn pass(&mut self) {
         self.last_pass = Some(Instant::now());
         // Durations are measured by the real clock, which tests do not pause.
         let begin = std::time::Instant::now();
         let concerned = self.store.take_concerned();
-        let mut verdicts = self.store.verdicts(&concerned, &self.settings);
-        for key in &concerned {
-            let Some(route) = self.store.route(key) else { continue };
-            let verdicts = verdicts.remove(key).unwrap_or_default();
-            if differs(route, &verdicts) {
-                self.pending.insert(key.clone(), verdicts);
+        let reports = self.store.reports(&concerned, &self.settings);
+        for (key, report) in reports {
+            let key = &key;
+            let Some(reported) = self.store.reported(key) else { continue };
+            if differs(reported, &report) {
+                self.pending.insert(key.clone(), report);
             } else {
                 self.pending.remove(key);
                 self.failed.remove(key);
@@ -145,16 +145,15 @@ impl Reconciler {
     fn start_writes(&mut self, jobs: &Jobs) {
         while self.writing.len() < WRITES {
             let ready = self.pending.keys().find(|key| !self.writing.contains(*key)).cloned();
-            let Some((key, verdicts)) = ready.and_then(|key| self.pending.remove_entry(&key))
-            else {
+            let Some((key, report)) = ready.and_then(|key| self.pending.remove_entry(&key)) else {
                 return;
             };
             // Deleted by now.
-            let Some(route) = self.store.route(&key).cloned() else { continue };
+            let Some(reported) = self.store.reported(&key).cloned() else { continue };
             self.writing.insert(key.clone());
             let writer = self.writer.clone();
             jobs.push(Box::pin(async move {
-                let result = writer.write(&key, &route, &verdicts).await;
+                let result = writer.write(&key, &reported, &report).await;
                 Ended::Write(key, result)
             }));
         }
@@ -162,14 +161,14 @@ impl Reconciler {
 
     fn written(&mut self, key: ObjectKey, result: Result<WriteResult, WriteError>, jobs: &Jobs) {
         self.writing.remove(&key);
-        let Some(route) = self.store.route(&key) else {
+        let Some(reported) = self.store.reported(&key) else {
             self.failed.remove(&key);
             return;
         };
-        let kind = route.kind.kind;
+        let kind = reported.kind.kind;
         match result {
             Ok(result) => {
-                tracing::debug!(route = %key, ?result, "status");
+                tracing::debug!(object = %key, ?result, "status");
                 self.metrics.status_write(kind, result);
                 self.failed.remove(&key);
             }
@@ -178,9 +177,9 @@ impl Reconciler {
                 let new = || Backoff::new(Duration::from_millis(500), Duration::from_secs(60));
                 let wait = self.failed.entry(key.clone()).or_insert_with(new).wait();
                 match error.is_refusal() {
-                    true => tracing::debug!(route = %key, "status not written: not permitted"),
+                    true => tracing::debug!(object = %key, "status not written: not permitted"),
                     false => {
-                        tracing::warn!(route = %key, %error, "status not written; trying again")
+                        tracing::warn!(object = %key, %error, "status not written; trying again")
                     }
                 }
                 jobs.push(Box::pin(async move {

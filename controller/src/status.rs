@@ -1,12 +1,14 @@
-//! What a route's status becomes: pure, so that every rule of it is a test of a few lines.
+//! What the status of a route or a policy becomes: pure, so that every rule of it is a test of a few
+//! lines.
 //!
 //! [`crate::write`](mod@crate::write) calls it with the object as the API server has it. The list of
-//! parents is shared with other controllers and atomic: whoever writes, writes all of it.
+//! parents, or ancestors, is shared with other controllers and atomic: whoever writes, writes all of it.
 //! "Implementations MUST update only entries that have a matching value of `controllerName` for that
 //! implementation": the others are carried over as they are.
 
 use serde_json::{Map, Value, json};
 use weft_gamma::condition::{Condition, Verdict};
+use weft_gamma::policy::{PolicyTarget, PolicyVerdict};
 
 use crate::CONTROLLER_NAME;
 
@@ -17,42 +19,96 @@ const OWN_CONDITIONS: [&str; 3] = ["Accepted", "ResolvedRefs", "PartiallyInvalid
 const DEFAULT_GROUP: &str = "gateway.networking.k8s.io";
 const DEFAULT_KIND: &str = "Gateway";
 
-/// The new `status.parents` of `route`, the whole object; None if it is as it should be.
-///
-/// `now` is what `lastTransitionTime` becomes where a condition's status changes.
-pub fn merge(route: &Value, verdicts: &[Verdict], now: &str) -> Option<Value> {
-    let generation = route["metadata"]["generation"].as_i64().unwrap_or_default();
-    let spec = items(&route["spec"]["parentRefs"]);
-    let old = items(&route["status"]["parents"]);
-    let stamp = Stamp { generation, now };
+/// "A maximum of 16 ancestors will be represented in this list."
+const MAX_ANCESTORS: usize = 16;
 
-    let mut wanted: Vec<(&Value, &Verdict)> = Vec::new();
-    for verdict in verdicts {
-        // As the spec has it, to the letter: people and controllers find an entry by its parentRef.
-        if let Some(parent) = spec.get(verdict.parent.index) {
-            wanted.push((parent, verdict));
+/// What an object's status is to say.
+#[derive(Clone, Debug)]
+pub enum Report {
+    /// Of a route: `status.parents`.
+    Route(Vec<Verdict>),
+    /// Of a policy: `status.ancestors`. The Services that it targets stand for its ancestors: of
+    /// several, each may deserve something else.
+    Policy(Vec<PolicyVerdict>),
+}
+
+impl Report {
+    /// The list in the status, and the field that tells its entries apart.
+    pub fn list(&self) -> (&'static str, &'static str) {
+        match self {
+            Report::Route(_) => ("parents", "parentRef"),
+            Report::Policy(_) => ("ancestors", "ancestorRef"),
         }
     }
+
+    /// What the list's own entries are about, with their conditions.
+    fn entries(&self, object: &Value) -> Vec<(Value, Vec<Wanted<'_>>)> {
+        match self {
+            Report::Route(verdicts) => {
+                let spec = items(&object["spec"]["parentRefs"]);
+                let with_reference = verdicts.iter().filter_map(|verdict| {
+                    // As the spec has it, to the letter: people and controllers find an entry by
+                    // its parentRef.
+                    let raw = spec.get(verdict.parent.index)?;
+                    Some((raw.clone(), verdict.conditions.iter().map(Wanted::from).collect()))
+                });
+                with_reference.collect()
+            }
+            Report::Policy(verdicts) => {
+                let namespace = &object["metadata"]["namespace"];
+                let with_reference = verdicts.iter().map(|verdict| {
+                    let PolicyTarget { group, kind, name } = &verdict.target;
+                    let reference = json!({
+                        "group": group,
+                        "kind": kind,
+                        "namespace": namespace,
+                        "name": name,
+                    });
+                    (reference, vec![Wanted::from(&verdict.condition)])
+                });
+                with_reference.collect()
+            }
+        }
+    }
+
+    fn has_room(&self, entries: usize) -> bool {
+        matches!(self, Report::Route(_)) || entries < MAX_ANCESTORS
+    }
+}
+
+/// The new list of `report` in the status of `object`, the whole object; None if it is as it should
+/// be.
+///
+/// `now` is what `lastTransitionTime` becomes where a condition's status changes.
+pub fn merge(object: &Value, report: &Report, now: &str) -> Option<Value> {
+    let generation = object["metadata"]["generation"].as_i64().unwrap_or_default();
+    let (list, reference) = report.list();
+    let old = items(&object["status"][list]);
+    let stamp = Stamp { generation, now };
+
+    let mut wanted = report.entries(object);
     let mut new: Vec<Value> = Vec::new();
     for entry in old {
         if entry["controllerName"] != CONTROLLER_NAME {
             new.push(entry.clone());
             continue;
         }
-        let position = wanted.iter().position(|(raw, _)| same(raw, &entry["parentRef"]));
+        let position = wanted.iter().position(|(raw, _)| same(raw, &entry[reference]));
         match position {
             Some(position) => {
-                let (_, verdict) = wanted.remove(position);
-                let parent = &entry["parentRef"];
-                new.push(self::entry(parent, verdict, &entry["conditions"], stamp));
+                let (_, wanted) = wanted.remove(position);
+                let about = (reference, &entry[reference]);
+                new.push(self::entry(about, &wanted, &entry["conditions"], stamp));
             }
-            // Only who has seen the newest spec can tell that it lacks the parentRef.
+            // Only who has seen the newest spec can tell that it lacks the reference.
             None if is_newer(entry, generation) => new.push(entry.clone()),
             None => {}
         }
     }
-    for (parent, verdict) in wanted {
-        new.push(entry(parent, verdict, &Value::Null, stamp));
+    for (about, wanted) in wanted {
+        if report.has_room(new.len()) {
+            new.push(entry((reference, &about), &wanted, &Value::Null, stamp));
+        }
     }
     (new != old).then_some(Value::Array(new))
 }
@@ -98,12 +154,16 @@ pub struct Stamp<'a> {
     pub now: &'a str,
 }
 
-fn entry(parent: &Value, verdict: &Verdict, old: &Value, stamp: Stamp<'_>) -> Value {
-    let wanted: Vec<Wanted<'_>> = verdict.conditions.iter().map(Wanted::from).collect();
+fn entry(
+    (reference, about): (&str, &Value),
+    wanted: &[Wanted<'_>],
+    old: &Value,
+    stamp: Stamp<'_>,
+) -> Value {
     json!({
-        "parentRef": parent,
+        reference: about,
         "controllerName": CONTROLLER_NAME,
-        "conditions": conditions(old, &OWN_CONDITIONS, &wanted, stamp),
+        "conditions": conditions(old, &OWN_CONDITIONS, wanted, stamp),
     })
 }
 
@@ -127,7 +187,7 @@ fn is_newer(entry: &Value, generation: i64) -> bool {
     observed.any(|observed| observed > Some(generation))
 }
 
-/// Whether two parentRefs are the same once the API server has filled in its defaults.
+/// Whether two references are the same once the API server has filled in its defaults.
 fn same(one: &Value, other: &Value) -> bool {
     let fields = |value: &Value| -> Option<Map<String, Value>> {
         let mut fields = value.as_object()?.clone();

@@ -1,4 +1,4 @@
-//! What is known of the cluster, and which routes a change concerns.
+//! What is known of the cluster, and which routes and policies a change concerns.
 //!
 //! [`crate::reconcile`] feeds it with what [`crate::watch`] tells, and asks for verdicts. A route's
 //! verdicts depend on its own spec, on the Services that it names, on the other routes of its
@@ -12,16 +12,18 @@ use std::sync::Arc;
 use kube::api::DynamicObject;
 use kube::core::TypeMeta;
 use weft_gamma::condition::Verdict;
-use weft_gamma::object::{NamespacedName, Object, ObjectKey, Objects, decode};
+use weft_gamma::object::{Kind, NamespacedName, Object, ObjectKey, Objects, decode};
+use weft_gamma::policy;
 use weft_gamma::resolve::{Settings, resolve};
 use weft_gamma::route::Route;
 
 use crate::kinds::{ROUTING, WatchedKind};
+use crate::status::Report;
 use crate::watch::{Change, Update};
 
-/// A route as the API server has it: what a new status is laid into.
+/// A route or a policy as the API server has it: what a new status is laid into.
 #[derive(Clone, Debug)]
-pub struct RouteObject {
+pub struct Reported {
     /// Its kind.
     pub kind: &'static WatchedKind,
     /// The version in which it was read and is written.
@@ -39,7 +41,8 @@ pub struct RouteObject {
 #[derive(Debug, Default)]
 pub struct Store {
     objects: Objects,
-    routes: BTreeMap<ObjectKey, RouteObject>,
+    /// What has a status of ours: routes and policies.
+    reported: BTreeMap<ObjectKey, Reported>,
     /// The objects of each kind, so that a list can tell which are gone.
     keys: BTreeMap<&'static str, BTreeSet<ObjectKey>>,
     /// Kinds that have been listed, or are known to be absent.
@@ -64,6 +67,8 @@ struct Changed {
     services: BTreeSet<NamespacedName>,
     /// Namespaces whose grants changed.
     grants: BTreeSet<String>,
+    /// A policy changed. They are few: all of them are looked at.
+    policies: bool,
 }
 
 impl Store {
@@ -104,29 +109,39 @@ impl Store {
 
     /// Whether anything changed since [`Store::take_concerned`] was called last.
     pub fn has_changed(&self) -> bool {
-        let Changed { routes, parents, services, grants } = &self.changed;
-        !(routes.is_empty() && parents.is_empty() && services.is_empty() && grants.is_empty())
+        let Changed { routes, parents, services, grants, policies } = &self.changed;
+        let is_empty = routes.is_empty() && parents.is_empty() && services.is_empty();
+        !(is_empty && grants.is_empty() && !policies)
     }
 
-    /// The route counts as changed.
+    /// The route or policy counts as changed.
     pub fn look_again(&mut self, key: &ObjectKey) {
-        self.changed.routes.insert(key.clone());
+        match key.kind {
+            Kind::BackendTrafficPolicy => self.changed.policies = true,
+            _ => {
+                self.changed.routes.insert(key.clone());
+            }
+        }
     }
 
-    /// A route as the API server has it.
-    pub fn route(&self, key: &ObjectKey) -> Option<&RouteObject> {
-        self.routes.get(key)
+    /// A route or policy as the API server has it.
+    pub fn reported(&self, key: &ObjectKey) -> Option<&Reported> {
+        self.reported.get(key)
     }
 
     /// How many routes are known.
     pub fn route_count(&self) -> usize {
-        self.routes.len()
+        self.objects.routes.len()
     }
 
-    /// The routes whose verdicts may differ from what they were when this was called last.
+    /// The routes and policies whose verdicts may differ from what they were when this was called
+    /// last.
     pub fn take_concerned(&mut self) -> BTreeSet<ObjectKey> {
         let changed = std::mem::take(&mut self.changed);
         let mut concerned = changed.routes;
+        if changed.policies || !changed.services.is_empty() {
+            concerned.extend(self.objects.policies.values().map(|policy| policy.key()));
+        }
         let lists = |index: &Index, names: &BTreeSet<NamespacedName>| -> Vec<ObjectKey> {
             names.iter().filter_map(|name| index.get(name)).flatten().cloned().collect()
         };
@@ -139,17 +154,41 @@ impl Store {
             let backends = backends.take_while(|(name, _)| name.namespace == namespace);
             concerned.extend(backends.flat_map(|(_, routes)| routes).cloned());
         }
-        concerned.retain(|key| self.routes.contains_key(key));
+        concerned.retain(|key| self.reported.contains_key(key));
         concerned
     }
 
+    /// What the status of these routes and policies is to say: of a route without a Service as its
+    /// parent, nothing.
+    pub fn reports(
+        &self,
+        concerned: &BTreeSet<ObjectKey>,
+        settings: &Settings,
+    ) -> BTreeMap<ObjectKey, Report> {
+        let is_policy = |key: &ObjectKey| key.kind == Kind::BackendTrafficPolicy;
+        let (policies, routes): (BTreeSet<ObjectKey>, BTreeSet<ObjectKey>) =
+            concerned.iter().cloned().partition(is_policy);
+        let mut verdicts = self.verdicts(&routes, settings);
+        let of_route = |key: ObjectKey| {
+            let verdicts = verdicts.remove(&key).unwrap_or_default();
+            (key, Report::Route(verdicts))
+        };
+        let mut reports: BTreeMap<_, _> = routes.into_iter().map(of_route).collect();
+        if !policies.is_empty() {
+            let verdicts = policy::resolve(&self.objects).verdicts;
+            let concerned = verdicts.into_iter().filter(|(key, _)| policies.contains(key));
+            reports.extend(concerned.map(|(key, verdicts)| (key, Report::Policy(verdicts))));
+        }
+        reports
+    }
+
     /// What these routes deserve; nothing for a route without a Service as its parent.
-    pub fn verdicts(
+    fn verdicts(
         &self,
         routes: &BTreeSet<ObjectKey>,
         settings: &Settings,
     ) -> BTreeMap<ObjectKey, Vec<Verdict>> {
-        let mut verdicts = match routes.len() * 2 > self.routes.len() {
+        let mut verdicts = match routes.len() * 2 > self.objects.routes.len() {
             true => resolve(&self.objects, settings).verdicts,
             false => resolve(&self.surroundings(routes), settings).verdicts,
         };
@@ -216,12 +255,14 @@ impl Store {
                 }
             }
             Object::Route(route) => {
-                let json = serde_json::to_string(&object).unwrap_or_default().into();
-                let uid = object.metadata.uid.unwrap_or_default();
-                let generation = route.generation;
-                let new = RouteObject { kind, version, json, uid, generation };
+                let new = Reported::new(kind, version, object);
                 self.route_changed(route, &new);
-                self.routes.insert(key.clone(), new);
+                self.reported.insert(key.clone(), new);
+            }
+            Object::BackendTrafficPolicy(_) => {
+                // Also after our own write: the pass finds that nothing differs.
+                self.changed.policies = true;
+                self.reported.insert(key.clone(), Reported::new(kind, version, object));
             }
             // Not among the kinds that are watched.
             Object::EndpointSlice(_) => return None,
@@ -231,8 +272,8 @@ impl Store {
         Some(key)
     }
 
-    fn route_changed(&mut self, route: &Route, new: &RouteObject) {
-        let old = self.routes.get(&route.key);
+    fn route_changed(&mut self, route: &Route, new: &Reported) {
+        let old = self.reported.get(&route.key);
         // The API server raises the generation with every change of a spec: otherwise only the
         // status or the metadata changed, which is no other route's concern.
         let same_spec = old.is_some_and(|old| {
@@ -278,7 +319,7 @@ impl Store {
     fn remove(&mut self, kind: &'static WatchedKind, key: &ObjectKey) {
         let name = NamespacedName { namespace: key.namespace.clone(), name: key.name.clone() };
         self.forget_references(key);
-        self.routes.remove(key);
+        self.reported.remove(key);
         if !self.objects.remove(key) {
             return;
         }
@@ -292,6 +333,7 @@ impl Store {
             "ReferenceGrant" => {
                 self.changed.grants.insert(name.namespace);
             }
+            "XBackendTrafficPolicy" => self.changed.policies = true,
             _ => {}
         }
     }
@@ -302,6 +344,18 @@ impl Store {
             keys.into_iter().flatten().filter(|key| !listed.contains(key)).cloned().collect();
         for key in gone {
             self.remove(kind, &key);
+        }
+    }
+}
+
+impl Reported {
+    fn new(kind: &'static WatchedKind, version: &'static str, object: DynamicObject) -> Self {
+        Self {
+            kind,
+            version,
+            json: serde_json::to_string(&object).unwrap_or_default().into(),
+            uid: object.metadata.uid.unwrap_or_default(),
+            generation: object.metadata.generation.unwrap_or_default(),
         }
     }
 }

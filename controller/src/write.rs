@@ -1,7 +1,7 @@
-//! Brings a route's verdicts into its status: read, merge, write, and again on conflict.
+//! Brings verdicts into the status of a route or a policy: read, merge, write, and again on conflict.
 //!
-//! [`crate::reconcile`] calls it for routes whose status differs from their verdicts, one write per
-//! route at a time.
+//! [`crate::reconcile`] calls it for objects whose status differs from their verdicts, one write per
+//! object at a time.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,7 +10,6 @@ use k8s_openapi_kube::jiff::Timestamp;
 use kube::api::{DynamicObject, PostParams};
 use kube::{Api, Client};
 use serde_json::Value;
-use weft_gamma::condition::Verdict;
 use weft_gamma::object::ObjectKey;
 
 use crate::FIELD_MANAGER;
@@ -18,8 +17,8 @@ use crate::lease::Tenure;
 use crate::metrics::WriteResult;
 use crate::permission::{Need, Permissions};
 use crate::request::{RequestError, bounded};
-use crate::status;
-use crate::store::RouteObject;
+use crate::status::{self, Report};
+use crate::store::Reported;
 
 /// How often a write is repeated that meets another one.
 const CONFLICTS: u32 = 6;
@@ -50,35 +49,35 @@ pub enum WriteError {
 }
 
 impl WriteError {
-    /// Whether [`Permissions`] has told it, once for all routes.
+    /// Whether [`Permissions`] has told it, once for all objects.
     pub fn is_refusal(&self) -> bool {
         matches!(self, WriteError::Request(error) if error.code() == Some(403))
     }
 }
 
 impl Writer {
-    /// Writes `verdicts` into the status of `route`, which is as the watch told it.
+    /// Writes `report` into the status of `reported`, which is as the watch told it.
     pub async fn write(
         &self,
         key: &ObjectKey,
-        route: &RouteObject,
-        verdicts: &[Verdict],
+        reported: &Reported,
+        report: &Report,
     ) -> Result<WriteResult, WriteError> {
-        let resource = route.kind.resource(route.version);
+        let resource = reported.kind.resource(reported.version);
         let api: Api<DynamicObject> =
             Api::namespaced_with(self.client.clone(), &key.namespace, &resource);
         let need = Need {
-            group: route.kind.group,
-            resource: format!("{}/status", route.kind.plural),
+            group: reported.kind.group,
+            resource: format!("{}/status", reported.kind.plural),
             verbs: &["update"],
         };
-        let mut object: DynamicObject = serde_json::from_str(&route.json)?;
+        let mut object: DynamicObject = serde_json::from_str(&reported.json)?;
         let (uid, generation) = (object.metadata.uid.clone(), object.metadata.generation);
         for attempt in 0..CONFLICTS {
-            let Some(parents) = merged(&object, verdicts)? else {
+            let Some(list) = merged(&object, report)? else {
                 return Ok(WriteResult::Unchanged);
             };
-            set_parents(&mut object, parents);
+            set_list(&mut object, report.list().0, list);
             if !self.tenure.holds() {
                 return Err(WriteError::NotLeading);
             }
@@ -114,11 +113,11 @@ impl Writer {
     }
 }
 
-/// Whether `route` lacks what its `verdicts` say.
-pub fn differs(route: &RouteObject, verdicts: &[Verdict]) -> bool {
+/// Whether `reported` lacks what `report` says.
+pub fn differs(reported: &Reported, report: &Report) -> bool {
     // What cannot be read is told where it is written.
-    let value: Result<Value, _> = serde_json::from_str(&route.json);
-    value.map_or(true, |value| status::merge(&value, verdicts, "").is_some())
+    let value: Result<Value, _> = serde_json::from_str(&reported.json);
+    value.map_or(true, |value| status::merge(&value, report, "").is_some())
 }
 
 /// Now, as the API writes times.
@@ -126,17 +125,17 @@ pub fn now() -> String {
     format!("{:.0}", Timestamp::now())
 }
 
-fn merged(object: &DynamicObject, verdicts: &[Verdict]) -> Result<Option<Value>, WriteError> {
-    Ok(status::merge(&serde_json::to_value(object)?, verdicts, &now()))
+fn merged(object: &DynamicObject, report: &Report) -> Result<Option<Value>, WriteError> {
+    Ok(status::merge(&serde_json::to_value(object)?, report, &now()))
 }
 
-fn set_parents(object: &mut DynamicObject, parents: Value) {
+fn set_list(object: &mut DynamicObject, name: &str, list: Value) {
     // Whatever else the status holds stays.
     match object.data.get_mut("status") {
         Some(Value::Object(status)) => {
-            status.insert("parents".to_owned(), parents);
+            status.insert(name.to_owned(), list);
         }
-        _ => object.data["status"] = serde_json::json!({ "parents": parents }),
+        _ => object.data["status"] = serde_json::json!({ name: list }),
     }
     object.metadata.managed_fields = None;
 }

@@ -1,4 +1,5 @@
-//! The conditions that a route deserves, for each of its parents, in the API's words.
+//! The conditions that a route deserves for each of its parents, and a policy for each of its
+//! targets, in the API's words.
 
 use std::fmt;
 
@@ -38,6 +39,12 @@ pub enum Reason {
     RefNotPermitted,
     /// A backend port whose protocol the route cannot speak.
     UnsupportedProtocol,
+    /// A policy that cannot be honoured.
+    Invalid,
+    /// A policy whose target does not exist.
+    TargetNotFound,
+    /// Another policy holds for the target.
+    PolicyConflicted,
 }
 
 /// A condition.
@@ -87,6 +94,9 @@ impl Reason {
             Reason::BackendNotFound => "BackendNotFound",
             Reason::RefNotPermitted => "RefNotPermitted",
             Reason::UnsupportedProtocol => "UnsupportedProtocol",
+            Reason::Invalid => "Invalid",
+            Reason::TargetNotFound => "TargetNotFound",
+            Reason::PolicyConflicted => "Conflicted",
         }
     }
 }

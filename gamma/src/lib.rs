@@ -8,7 +8,7 @@
 //! [`object`] decodes what the API server (or a file) holds, leniently: a part that cannot be read
 //! costs that part only; [`route`] is what a route means once parsed; [`resolve`] attaches routes to
 //! Services, orders them and checks references; [`matching`] finds the rule for a request;
-//! [`endpoints`] finds the addresses of a backend, [`policy`] says how much of a retry it is to bear.
+//! [`endpoints`] finds the addresses of a backend, [`policy`] how many retries it may get.
 #![deny(missing_docs)]
 
 mod attach;

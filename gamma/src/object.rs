@@ -8,6 +8,7 @@ use std::fmt;
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use crate::policy::BackendTrafficPolicy;
 use crate::route::Route;
 
 /// The kinds that Weft watches.
@@ -27,6 +28,8 @@ pub enum Kind {
     TcpRoute,
     /// gateway.networking.k8s.io/v1 (or v1beta1) ReferenceGrant
     ReferenceGrant,
+    /// gateway.networking.x-k8s.io/v1alpha1 XBackendTrafficPolicy
+    BackendTrafficPolicy,
 }
 
 /// What names an object: kind, namespace, name. Displayed as `HTTPRoute default/reviews`.
@@ -72,6 +75,8 @@ pub enum Object {
     Route(Route),
     /// A grant for references across namespaces.
     ReferenceGrant(ReferenceGrant),
+    /// A policy for the traffic to Services.
+    BackendTrafficPolicy(BackendTrafficPolicy),
 }
 
 /// How a port carries its traffic.
@@ -202,6 +207,8 @@ pub struct Objects {
     pub routes: BTreeMap<ObjectKey, Arc<Route>>,
     /// ReferenceGrants by name.
     pub grants: BTreeMap<NamespacedName, Arc<ReferenceGrant>>,
+    /// XBackendTrafficPolicies by name.
+    pub policies: BTreeMap<NamespacedName, Arc<BackendTrafficPolicy>>,
 }
 
 /// What a document yields.
@@ -230,6 +237,7 @@ impl Object {
             Object::EndpointSlice(slice) => (Kind::EndpointSlice, &slice.name),
             Object::Route(route) => return route.key.clone(),
             Object::ReferenceGrant(grant) => (Kind::ReferenceGrant, &grant.name),
+            Object::BackendTrafficPolicy(policy) => return policy.key(),
         };
         ObjectKey { kind, namespace: name.namespace.clone(), name: name.name.clone() }
     }
@@ -258,6 +266,9 @@ impl Objects {
             Object::ReferenceGrant(grant) => {
                 self.grants.insert(grant.name.clone(), Arc::new(grant)).is_some()
             }
+            Object::BackendTrafficPolicy(policy) => {
+                self.policies.insert(policy.name.clone(), Arc::new(policy)).is_some()
+            }
         }
     }
 
@@ -271,6 +282,7 @@ impl Objects {
                 self.routes.remove(key).is_some()
             }
             Kind::ReferenceGrant => self.grants.remove(&name).is_some(),
+            Kind::BackendTrafficPolicy => self.policies.remove(&name).is_some(),
         }
     }
 }
@@ -286,6 +298,7 @@ impl Kind {
             Kind::TlsRoute => "TLSRoute",
             Kind::TcpRoute => "TCPRoute",
             Kind::ReferenceGrant => "ReferenceGrant",
+            Kind::BackendTrafficPolicy => "XBackendTrafficPolicy",
         }
     }
 }

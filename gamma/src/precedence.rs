@@ -8,9 +8,11 @@
 
 use std::cmp::{Ordering, Reverse};
 
+use crate::object::NamespacedName;
+use crate::policy::BackendTrafficPolicy;
 use crate::route::{GrpcMatch, HttpMatch, PathMatch, Route, SniMatch, ValueMatch};
 
-/// The order among routes whose matches tie.
+/// The order among routes whose matches tie, and among policies for one target.
 ///
 /// "If ties still exist across multiple Routes, matching precedence MUST be determined in order of
 /// the following criteria, continuing on ties:
@@ -109,6 +111,12 @@ impl<'a> RouteOrder<'a> {
     pub fn of(route: &'a Route) -> Self {
         let key = &route.key;
         Self { created: route.created, namespace: &key.namespace, name: &key.name }
+    }
+
+    /// The order of a policy, which is the same.
+    pub fn of_policy(policy: &'a BackendTrafficPolicy) -> Self {
+        let NamespacedName { namespace, name } = &policy.name;
+        Self { created: policy.created, namespace, name }
     }
 
     /// `{namespace}/{name}`

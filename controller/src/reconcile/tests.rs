@@ -6,7 +6,8 @@ use tokio::task::JoinSet;
 use super::*;
 use crate::CONTROLLER_NAME;
 use crate::fake::{
-    FakeApi, GRANTS, GRPC_ROUTES, HTTP_ROUTES, SERVICES, TCP_ROUTES, TCP_ROUTES_ALPHA, TLS_ROUTES,
+    FakeApi, GRANTS, GRPC_ROUTES, HTTP_ROUTES, POLICIES, SERVICES, TCP_ROUTES, TCP_ROUTES_ALPHA,
+    TLS_ROUTES,
 };
 use crate::kinds::ROUTING;
 use crate::lease::Tenure;
@@ -415,4 +416,48 @@ async fn who_does_not_lead_any_more_does_not_write() {
     let _running = start_with(&api, Tenure::over());
     api.settle().await;
     assert_eq!(api.writes().len(), 0);
+}
+
+fn policy(name: &str, created: &str, targets: &[&str]) -> Value {
+    let target = |name: &&str| json!({ "group": "", "kind": "Service", "name": name });
+    json!({
+        "apiVersion": "gateway.networking.x-k8s.io/v1alpha1",
+        "kind": "XBackendTrafficPolicy",
+        "metadata": { "namespace": "shop", "name": name, "creationTimestamp": created },
+        "spec": { "targetRefs": targets.iter().map(target).collect::<Vec<_>>() },
+    })
+}
+
+/// The reasons of a policy's entries, in their order.
+fn reasons(api: &FakeApi, key: &str) -> Vec<String> {
+    let object = api.get(POLICIES, key).unwrap_or_default();
+    let entries = object["status"]["ancestors"].as_array().cloned().unwrap_or_default();
+    let reason = |entry: &Value| entry["conditions"][0]["reason"].as_str().map(str::to_owned);
+    entries.iter().filter_map(reason).collect()
+}
+
+#[tokio::test(start_paused = true)]
+async fn policies_get_a_status_wherever_their_kind_is_installed() {
+    let api = shop();
+    let _running = start(&api);
+    until_condition(&api, "shop/canary", "Accepted", "True/Accepted").await;
+    api.install(POLICIES);
+    api.put(POLICIES, policy("young", "2026-02-02T00:00:00Z", &["reviews", "ratings"]));
+    let young = |expected: &'static [&str]| {
+        move |api: &FakeApi| (reasons(api, "shop/young") == expected).then_some(())
+    };
+    api.until("one target exists", young(&["Accepted", "TargetNotFound"])).await;
+    api.put(SERVICES, service("ratings"));
+    api.until("both exist", young(&["Accepted", "Accepted"])).await;
+    // An older one takes over what both target, and gives it back when it goes.
+    api.put(POLICIES, policy("old", "2026-01-01T00:00:00Z", &["reviews"]));
+    api.until("the older one holds", young(&["Conflicted", "Accepted"])).await;
+    assert_eq!(reasons(&api, "shop/old"), ["Accepted"]);
+    api.delete(POLICIES, "shop/old");
+    api.until("it is free again", young(&["Accepted", "Accepted"])).await;
+    // And then there is peace.
+    api.settle().await;
+    let writes = api.writes().len();
+    api.settle().await;
+    assert_eq!(api.writes().len(), writes);
 }

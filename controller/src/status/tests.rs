@@ -30,6 +30,10 @@ fn verdict(parent: ParentRef) -> Verdict {
     Verdict { parent, conditions: vec![accepted, resolved] }
 }
 
+fn of(verdicts: &[Verdict]) -> Report {
+    Report::Route(verdicts.to_vec())
+}
+
 fn condition_json(kind: &str, status: &str, generation: i64, since: &str) -> Value {
     json!({
         "type": kind,
@@ -66,7 +70,7 @@ fn the_first_write_has_everything() {
         "metadata": { "generation": 3 },
         "spec": { "parentRefs": [raw("reviews")] },
     });
-    let parents = merge(&route, &[verdict(service("reviews"))], NOW).expect("a difference");
+    let parents = merge(&route, &of(&[verdict(service("reviews"))]), NOW).expect("a difference");
     assert_eq!(parents, json!([own_entry(raw("reviews"), written(3, NOW))]));
 }
 
@@ -74,14 +78,14 @@ fn the_first_write_has_everything() {
 fn what_is_written_already_is_no_difference() {
     let entry = own_entry(raw("reviews"), written(3, EARLIER));
     let route = route(json!([raw("reviews")]), json!([entry]));
-    assert_eq!(merge(&route, &[verdict(service("reviews"))], NOW), None);
+    assert_eq!(merge(&route, &of(&[verdict(service("reviews"))]), NOW), None);
 }
 
 #[test]
 fn a_new_generation_keeps_the_time_of_the_last_transition() {
     let entry = own_entry(raw("reviews"), written(2, EARLIER));
     let route = route(json!([raw("reviews")]), json!([entry]));
-    let parents = merge(&route, &[verdict(service("reviews"))], NOW).expect("a difference");
+    let parents = merge(&route, &of(&[verdict(service("reviews"))]), NOW).expect("a difference");
     assert_eq!(parents, json!([own_entry(raw("reviews"), written(3, EARLIER))]));
 }
 
@@ -95,7 +99,7 @@ fn a_changed_status_has_a_new_time_and_the_other_condition_keeps_its_own() {
         ]),
     );
     let route = route(json!([raw("reviews")]), json!([entry]));
-    let parents = merge(&route, &[verdict(service("reviews"))], NOW).expect("a difference");
+    let parents = merge(&route, &of(&[verdict(service("reviews"))]), NOW).expect("a difference");
     assert_eq!(parents[0]["conditions"][0]["lastTransitionTime"], EARLIER);
     assert_eq!(parents[0]["conditions"][1]["lastTransitionTime"], NOW);
 }
@@ -113,7 +117,7 @@ fn entries_of_other_controllers_stay_as_and_where_they_are() {
     });
     let old = json!([foreign, own_entry(raw("gone"), written(2, EARLIER)), same_parent]);
     let route = route(json!([{ "name": "gateway" }, raw("reviews")]), old);
-    let parents = merge(&route, &[verdict(ParentRef { index: 1, ..service("reviews") })], NOW)
+    let parents = merge(&route, &of(&[verdict(ParentRef { index: 1, ..service("reviews") })]), NOW)
         .expect("a difference");
     assert_eq!(parents, json!([foreign, same_parent, own_entry(raw("reviews"), written(3, NOW))]));
 }
@@ -122,13 +126,13 @@ fn entries_of_other_controllers_stay_as_and_where_they_are() {
 fn own_entries_without_a_parent_in_the_spec_go_and_nothing_else() {
     let old = json!([own_entry(raw("reviews"), written(2, EARLIER))]);
     let route = route(json!([{ "name": "gateway" }]), old);
-    assert_eq!(merge(&route, &[], NOW), Some(json!([])));
+    assert_eq!(merge(&route, &of(&[]), NOW), Some(json!([])));
 }
 
 #[test]
 fn a_route_that_is_not_ours_is_not_written() {
-    assert_eq!(merge(&route(json!([{ "name": "gateway" }]), Value::Null), &[], NOW), None);
-    assert_eq!(merge(&json!({ "spec": {} }), &[], NOW), None);
+    assert_eq!(merge(&route(json!([{ "name": "gateway" }]), Value::Null), &of(&[]), NOW), None);
+    assert_eq!(merge(&json!({ "spec": {} }), &of(&[]), NOW), None);
 }
 
 #[test]
@@ -143,7 +147,7 @@ fn foreign_condition_types_in_own_entries_stay_and_own_ones_that_are_over_go() {
         ]),
     );
     let route = route(json!([raw("reviews")]), json!([entry]));
-    let parents = merge(&route, &[verdict(service("reviews"))], NOW).expect("a difference");
+    let parents = merge(&route, &of(&[verdict(service("reviews"))]), NOW).expect("a difference");
     let conditions = json!([
         foreign,
         condition_json("Accepted", "True", 3, EARLIER),
@@ -163,7 +167,7 @@ fn a_condition_that_has_observed_a_newer_generation_is_left_alone() {
     );
     let stale = own_entry(raw("added-since"), written(4, EARLIER));
     let route = route(json!([raw("reviews")]), json!([entry, stale]));
-    assert_eq!(merge(&route, &[verdict(service("reviews"))], NOW), None);
+    assert_eq!(merge(&route, &of(&[verdict(service("reviews"))]), NOW), None);
 }
 
 #[test]
@@ -179,7 +183,7 @@ fn a_parent_ref_is_copied_to_the_letter() {
         ..service("reviews")
     };
     let route = route(json!([parent]), Value::Null);
-    let parents = merge(&route, &[verdict(decoded)], NOW).expect("a difference");
+    let parents = merge(&route, &of(&[verdict(decoded)]), NOW).expect("a difference");
     assert_eq!(parents[0]["parentRef"], parent);
 }
 
@@ -193,7 +197,7 @@ fn parents_of_one_service_are_told_apart_by_their_place() {
     let route = route(spec, Value::Null);
     let verdicts =
         [verdict(decoded(0, Some(1))), verdict(decoded(2, Some(2))), verdict(decoded(3, None))];
-    let parents = merge(&route, &verdicts, NOW).expect("a difference");
+    let parents = merge(&route, &of(&verdicts), NOW).expect("a difference");
     let refs: Vec<&Value> = items(&parents).iter().map(|it| &it["parentRef"]).collect();
     assert_eq!(refs, [&with_port(1), &with_port(2), &raw("a")]);
 }
@@ -206,6 +210,65 @@ fn defaults_that_the_api_server_fills_in_are_no_difference() {
     let decoded = ParentRef { group: None, ..service("reviews") };
     let entry = own_entry(filled, written(3, EARLIER));
     let route = route(json!([spec]), json!([entry]));
-    let parents = merge(&route, &[verdict(decoded)], NOW);
+    let parents = merge(&route, &of(&[verdict(decoded)]), NOW);
     assert_eq!(parents, None);
+}
+
+fn policy_verdict(name: &str, reason: Reason) -> PolicyVerdict {
+    let target = PolicyTarget { group: String::new(), kind: "Service".into(), name: name.into() };
+    let status = reason == Reason::Accepted;
+    let condition =
+        Condition { kind: ConditionType::Accepted, status, reason, message: "m".to_owned() };
+    PolicyVerdict { target, condition }
+}
+
+fn ancestor(controller: &str, name: &str, conditions: Value) -> Value {
+    json!({
+        "ancestorRef": { "group": "", "kind": "Service", "namespace": "shop", "name": name },
+        "controllerName": controller,
+        "conditions": conditions,
+    })
+}
+
+#[test]
+fn a_policy_has_an_entry_for_each_of_its_targets() {
+    let foreign = ancestor("example.com/other", "reviews", json!([]));
+    let policy = |ancestors: Value| {
+        json!({
+            "metadata": { "namespace": "shop", "generation": 3 },
+            "status": { "ancestors": ancestors },
+        })
+    };
+    let gone = ancestor(CONTROLLER_NAME, "gone", written(2, EARLIER));
+    let report = Report::Policy(vec![
+        policy_verdict("reviews", Reason::Accepted),
+        policy_verdict("ratings", Reason::PolicyConflicted),
+    ]);
+    let ancestors = merge(&policy(json!([foreign, gone])), &report, NOW).expect("a difference");
+    let mut conflicted = condition_json("Accepted", "False", 3, NOW);
+    conflicted["reason"] = json!("Conflicted");
+    let accepted = condition_json("Accepted", "True", 3, NOW);
+    let expected = json!([
+        foreign,
+        ancestor(CONTROLLER_NAME, "reviews", json!([accepted])),
+        ancestor(CONTROLLER_NAME, "ratings", json!([conflicted])),
+    ]);
+    assert_eq!(ancestors, expected);
+    assert_eq!(merge(&policy(expected), &report, NOW), None);
+}
+
+/// "A maximum of 16 ancestors will be represented in this list. […] If this slice is full,
+/// implementations MUST NOT add further entries."
+#[test]
+fn a_full_list_of_ancestors_gets_no_more() {
+    let others: Vec<Value> =
+        (0..15).map(|n| ancestor(&format!("example.com/{n}"), "reviews", json!([]))).collect();
+    let policy = json!({
+        "metadata": { "namespace": "shop", "generation": 3 },
+        "status": { "ancestors": others },
+    });
+    let targets = ["one", "two"].map(|name| policy_verdict(name, Reason::Accepted));
+    let ancestors = merge(&policy, &Report::Policy(targets.to_vec()), NOW).expect("a difference");
+    assert_eq!(ancestors.as_array().expect("a list").len(), 16);
+    assert_eq!(ancestors[15]["ancestorRef"]["name"], "one");
 }

@@ -4,7 +4,9 @@ use proptest::prelude::*;
 use serde_json::{Value, json};
 
 use super::*;
-use crate::kinds::{GRPC_ROUTE, HTTP_ROUTE, REFERENCE_GRANT, SERVICE, TCP_ROUTE, TLS_ROUTE};
+use crate::kinds::{
+    BACKEND_TRAFFIC_POLICY, GRPC_ROUTE, HTTP_ROUTE, REFERENCE_GRANT, SERVICE, TCP_ROUTE, TLS_ROUTE,
+};
 
 fn object(value: Value) -> DynamicObject {
     serde_json::from_value(value).expect("an object")
@@ -126,7 +128,7 @@ proptest! {
                 store.apply(update(happening, generation));
             }
             let concerned = store.take_concerned();
-            known.retain(|key, _| store.route(key).is_some() && !concerned.contains(key));
+            known.retain(|key, _| store.reported(key).is_some() && !concerned.contains(key));
             known.extend(store.verdicts(&concerned, &Settings::default()));
             // From the surroundings alone, too, of which `verdicts` makes use where few change.
             for key in &concerned {
@@ -147,8 +149,8 @@ fn it_is_complete_when_every_kind_is_listed_or_absent() {
         assert!(!store.is_complete());
         store.apply(listed(kind, Vec::new()));
     }
-    assert_eq!(store.missing(), ["GRPCRoute", "TLSRoute", "TCPRoute"]);
-    for kind in [&GRPC_ROUTE, &TLS_ROUTE, &TCP_ROUTE] {
+    assert_eq!(store.missing(), ["GRPCRoute", "TLSRoute", "TCPRoute", "XBackendTrafficPolicy"]);
+    for kind in [&GRPC_ROUTE, &TLS_ROUTE, &TCP_ROUTE, &BACKEND_TRAFFIC_POLICY] {
         store.apply(Update { kind, version: "", change: Change::Absent });
     }
     assert!(store.is_complete());

@@ -9,6 +9,7 @@ mod grant;
 mod hostname;
 mod matches;
 mod part;
+mod policy;
 mod route;
 mod rule;
 mod service;
@@ -103,13 +104,17 @@ fn watched(api_version: &str, kind: &str) -> Result<Option<Kind>, (Kind, String)
         ("gateway.networking.k8s.io", "ReferenceGrant") => {
             (Kind::ReferenceGrant, &["v1", "v1beta1", "v1alpha2"])
         }
+        ("gateway.networking.x-k8s.io", "XBackendTrafficPolicy") => {
+            (Kind::BackendTrafficPolicy, &["v1alpha1"])
+        }
         _ => return Ok(None),
     };
     if versions.contains(&version) {
         return Ok(Some(kind));
     }
     let slash = if group.is_empty() { "" } else { "/" };
-    Err((kind, format!("{kind} is not known in {api_version}; use {group}{slash}v1")))
+    let version = versions[0];
+    Err((kind, format!("{kind} is not known in {api_version}; use {group}{slash}{version}")))
 }
 
 fn object(value: &Value, kind: Kind, decoded: &mut Decoded) {
@@ -138,6 +143,11 @@ fn object(value: &Value, kind: Kind, decoded: &mut Decoded) {
         }
         (Kind::ReferenceGrant, Some(spec)) => {
             grant::grant(spec, name, &mut faults).map(Object::ReferenceGrant)
+        }
+        (Kind::BackendTrafficPolicy, Some(spec)) => {
+            let policy = policy::policy(spec, &metadata);
+            faults.0.extend(policy.refusals.iter().cloned());
+            Some(Object::BackendTrafficPolicy(policy))
         }
         (Kind::HttpRoute, Some(spec)) => {
             return yield_route(spec, RouteKind::Http, key, metadata, decoded);

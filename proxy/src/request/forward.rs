@@ -12,7 +12,7 @@ use hyper::client::conn::TrySendError;
 use super::body::{BodyError, RequestBody};
 use super::deadline::{Deadline, Expired};
 use super::record::{Record, Upstream};
-use super::retry::{Ended, Next, Retries};
+use super::retry::{Ended, Retries, Stop};
 use super::{grpc, head};
 use crate::backend::local::{ConnectError, Lease, LocalBackend, LocalEndpoint};
 use crate::fault::{Fault, Kind};
@@ -93,20 +93,17 @@ impl Forward<'_> {
                     (failed.unsent.take(), failed.stale)
                 }
             };
-            let next = retries.next(ended, unsent.is_some(), stale, &self.backend, deadline);
-            let pause = match next {
-                Next::Again(pause) => pause,
-                Next::OverBudget if self.retry.is_some() => {
+            let next = retries.next(ended, unsent, stale, &self.backend, deadline);
+            let (again, pause) = match next {
+                Ok(next) => next,
+                Err(Stop::OverBudget) if self.retry.is_some() => {
                     record.retry_refused();
                     return Err(self.over_budget(attempt));
                 }
-                Next::Nothing | Next::OverBudget => {
+                Err(_) => {
                     record.retry_ended(RetryOutcome::Failure);
                     return conclude(attempt, record);
                 }
-            };
-            let Some(again) = unsent.or_else(|| retries.request()) else {
-                return conclude(attempt, record);
             };
             if let Ok(answer) = attempt {
                 discard(self.worker, answer);

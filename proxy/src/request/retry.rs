@@ -40,14 +40,12 @@ pub(super) enum Ended {
     ByClient,
 }
 
-/// What is to follow an attempt.
-#[derive(Debug, PartialEq, Eq)]
-pub(super) enum Next {
-    /// Another one, after a pause.
-    Again(Duration),
-    /// Nothing: the last attempt's answer or fault is the request's.
-    Nothing,
-    /// Nothing, because the backend's retries are used up.
+/// Why no other attempt follows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Stop {
+    /// The last attempt's answer or fault is the request's.
+    Final,
+    /// It would be sent again, but the backend's retries are used up.
     OverBudget,
 }
 
@@ -82,24 +80,37 @@ impl<'r> Retries<'r> {
         Self { policy, is_idempotent, replay, done: 0, reconnected: false }
     }
 
-    /// What follows an attempt that ended like this. If it is another one, that is counted.
+    /// The request for another attempt, after one that ended like this, and how long to wait before
+    /// it. It is counted.
     ///
-    /// `unsent` is whether hyper has given the request back, `stale` whether its connection had been
-    /// used before.
+    /// `unsent` is the request where it was given back, `stale` whether its connection had been used
+    /// before.
     pub(super) fn next(
         &mut self,
         ended: Ended,
-        unsent: bool,
+        unsent: Option<Request<RequestBody>>,
         stale: bool,
         backend: &LocalBackend,
         deadline: &Deadline,
-    ) -> Next {
-        if !unsent && !self.replay.as_ref().is_some_and(Replay::is_complete) {
-            return Next::Nothing;
+    ) -> Result<(Request<RequestBody>, Duration), Stop> {
+        if unsent.is_none() && !self.replay.as_ref().is_some_and(Replay::is_complete) {
+            return Err(Stop::Final);
         }
+        let pause = self.pause(ended, stale, backend, deadline)?;
+        let request = unsent.or_else(|| self.replay.as_ref()?.request()).ok_or(Stop::Final)?;
+        Ok((request, pause))
+    }
+
+    fn pause(
+        &mut self,
+        ended: Ended,
+        stale: bool,
+        backend: &LocalBackend,
+        deadline: &Deadline,
+    ) -> Result<Duration, Stop> {
         // A closed connection of the pool is no attempt: the first one has yet to begin.
         if ended == Ended::Unsent && stale && !std::mem::replace(&mut self.reconnected, true) {
-            return Next::Again(Duration::ZERO);
+            return Ok(Duration::ZERO);
         }
         self.reconnected = false;
         let is_wanted = match ended {
@@ -114,7 +125,7 @@ impl<'r> Retries<'r> {
         // "An explicit zero value MUST disable retries."
         let most = self.policy.map_or(OWN_RETRIES, |policy| policy.attempts);
         if !is_wanted || self.done >= most {
-            return Next::Nothing;
+            return Err(Stop::Final);
         }
         let is_free = ended == Ended::Unsent || (ended == Ended::Broken && stale);
         let pause = match self.policy {
@@ -124,18 +135,13 @@ impl<'r> Retries<'r> {
         };
         let now = Instant::now();
         if !deadline.allows(now, pause) {
-            return Next::Nothing;
+            return Err(Stop::Final);
         }
         if !is_free && !backend.budget.retry(now) {
-            return Next::OverBudget;
+            return Err(Stop::OverBudget);
         }
         self.done += 1;
-        Next::Again(pause)
-    }
-
-    /// The request for another attempt. None where it cannot be made again.
-    pub(super) fn request(&self) -> Option<Request<RequestBody>> {
-        self.replay.as_ref()?.request()
+        Ok(pause)
     }
 }
 

@@ -1,15 +1,16 @@
 //! From resolved objects to a table.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
+use std::iter::repeat;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
-use weft_gamma::condition::ConditionType;
+use weft_gamma::condition::{ConditionType, Reason};
 use weft_gamma::endpoints;
 use weft_gamma::matching::{Matcher, SniMatcher};
 use weft_gamma::object::{EndpointSlice, NamespacedName, Objects, Service, ServicePort};
-use weft_gamma::policy::RetryConstraint;
+use weft_gamma::policy::{self, ResolvedPolicies};
 use weft_gamma::resolve::{self, Attached, Resolved, ResolvedBackend, ResolvedRule, Settings};
 use weft_gamma::route::{self, RouteKind, Timeouts};
 
@@ -55,6 +56,7 @@ struct Run<'a> {
     metrics: &'a Arc<Metrics>,
     used: HashSet<BackendName>,
     weights: Vec<(RouteLabels, f64)>,
+    policies: &'a ResolvedPolicies,
 }
 
 impl Compiler {
@@ -80,6 +82,7 @@ impl Compiler {
         let is_destination =
             |name: &NamespacedName| destinations.is_none_or(|known| known.contains(name));
         self.generation += 1;
+        let policies = policy::resolve(objects);
         let mut run = Run {
             objects,
             slices: slices_by_service(objects),
@@ -87,6 +90,7 @@ impl Compiler {
             metrics: &self.metrics,
             used: HashSet::new(),
             weights: Vec::new(),
+            policies: &policies,
         };
         let resolved = resolve::resolve(objects, &self.settings);
         let mut table = HashMap::new();
@@ -113,16 +117,31 @@ impl Compiler {
                 addresses: table.keys().map(|(ip, _)| *ip).collect(),
                 destinations: table,
             },
-            verdicts: verdicts(&resolved, is_destination),
+            verdicts: verdicts(&resolved, is_destination).chain(conflicts(&policies)).collect(),
         }
     }
+}
+
+/// Which policies do not hold because of others. What is wrong with one by itself was told when it was
+/// read; that its target does not exist may only mean that this sidecar does not need it.
+fn conflicts(policies: &ResolvedPolicies) -> impl Iterator<Item = SourceProblem> + '_ {
+    let verdicts = policies.verdicts.iter().flat_map(|(policy, it)| it.iter().zip(repeat(policy)));
+    let conflicts =
+        verdicts.filter(|(verdict, _)| verdict.condition.reason == Reason::PolicyConflicted);
+    conflicts.map(|(verdict, policy)| SourceProblem {
+        file: None,
+        line: None,
+        object: Some(policy.clone()),
+        field: String::new(),
+        message: format!("does not hold: {}", verdict.condition.message),
+    })
 }
 
 /// What is wrong with routes whose parent is a destination: what their status says.
 fn verdicts(
     resolved: &Resolved,
     is_destination: impl Fn(&NamespacedName) -> bool,
-) -> Vec<SourceProblem> {
+) -> impl Iterator<Item = SourceProblem> {
     let mut problems = Vec::new();
     for (route, verdicts) in &resolved.verdicts {
         for verdict in verdicts {
@@ -149,7 +168,7 @@ fn verdicts(
             }));
         }
     }
-    problems
+    problems.into_iter()
 }
 
 fn slices_by_service(objects: &Objects) -> HashMap<(&str, &str), Vec<&EndpointSlice>> {
@@ -355,12 +374,13 @@ impl Run<'_> {
         Target { backend: self.backend(service, port), http2 }
     }
 
-    /// The backend of a Service's port, with its current endpoints.
+    /// The backend of a Service's port, with its current endpoints and retry constraint.
     fn backend(&mut self, service: &NamespacedName, port: &ServicePort) -> Arc<Backend> {
         let name = BackendName { service: service.clone(), port: port.port };
         let slices = self.slices.get(&(service.namespace.as_str(), service.name.as_str()));
         let endpoints = endpoints::ready(slices.into_iter().flatten().copied(), port.name.as_str());
-        let backend = self.registry.intern(&name, endpoints, RetryConstraint::default());
+        let retries = self.policies.retries.get(service).copied().unwrap_or_default();
+        let backend = self.registry.intern(&name, endpoints, retries);
         self.used.insert(name);
         debug_assert!(self.objects.services.contains_key(service), "references are checked");
         backend

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use serde_json::json;
 use weft_gamma::object::{self, Object, Objects};
+use weft_gamma::policy::RetryConstraint;
 use weft_gamma::resolve::Settings;
 use weft_gamma::route::Timeouts;
 
@@ -208,6 +209,39 @@ fn a_rule_becomes_what_it_must_answer() {
         };
         assert!(action.starts_with(expected), "{rule}: {action}");
     }
+}
+
+#[test]
+fn a_policy_says_how_many_retries_a_backend_gets_and_another_may_not() {
+    let mut cluster = Cluster::new();
+    cluster.route("[{backendRefs: [{name: one, port: 80}, {name: two, port: 80}]}]");
+    let backends = |table: &Table| -> Vec<_> {
+        let backends = split(&rules(table)[0]).backends().iter();
+        backends.map(|it| it.target.as_ref().unwrap().backend.clone()).collect()
+    };
+    let before = backends(&cluster.compile());
+    assert!(before.iter().all(|it| it.endpoints().retries == RetryConstraint::default()));
+    for (name, percent) in [("a-first", 5), ("b-second", 90)] {
+        cluster.insert(json!({
+            "apiVersion": "gateway.networking.x-k8s.io/v1alpha1",
+            "kind": "XBackendTrafficPolicy",
+            "metadata": { "name": name },
+            "spec": {
+                "targetRefs": [{ "group": "", "kind": "Service", "name": "one" }],
+                "retryConstraint": { "budget": { "percent": percent } },
+            },
+        }));
+    }
+    let compiled = cluster.compiler.compile(&cluster.objects, None);
+    let after = backends(&compiled.table);
+    // The same backend: what it has counted stays.
+    assert!(Arc::ptr_eq(&before[0], &after[0]));
+    assert_eq!(before[0].endpoints().retries.percent, 5);
+    assert_eq!(before[1].endpoints().retries, RetryConstraint::default());
+    let told: Vec<String> = compiled.verdicts.iter().map(ToString::to_string).collect();
+    assert_eq!(told.len(), 1, "{told:?}");
+    assert!(told[0].contains("XBackendTrafficPolicy default/b-second"), "{told:?}");
+    assert!(told[0].contains("default/a-first"), "{told:?}");
 }
 
 #[test]

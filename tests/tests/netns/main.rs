@@ -19,3 +19,4 @@ mod scenarios;
 mod streaming;
 mod streams;
 mod support;
+mod timeouts;

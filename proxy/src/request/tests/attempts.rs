@@ -7,11 +7,13 @@ use std::time::Duration;
 
 use http::{HeaderMap, Request, Response};
 use hyper::body::Incoming;
+use serde_json::{Value, json};
 
 use super::http2::{connect, whole};
 use super::pool::OK;
 use crate::testing::{
     Body, Mesh, Peer, RawBackend, Server, empty, eventually, refusing, run, text, with_trailers,
+    yaml,
 };
 
 const UNAVAILABLE: &str = "HTTP/1.1 503 Service Unavailable\r\ncontent-length: 4\r\n\r\nbusy";
@@ -103,15 +105,34 @@ fn an_answer_that_is_being_passed_on_is_never_asked_for_again() {
 fn each_retry_prefers_another_endpoint() {
     run(async {
         let servers = [answering(503).await, answering(503).await, answering(503).await];
-        let rule = "retry: {codes: [503], attempts: 5, backoff: 1ms}";
+        let rule = "retry: {codes: [503], attempts: 2, backoff: 1ms}";
         let (mesh, service) = routed("http", &servers.each_ref().map(|it| it.addr), rule);
-        // Six attempts, three endpoints: two rounds.
-        for round in 1..=2 {
+        for round in 1..=3 {
             assert_eq!(mesh.get(service, "/").await.status(), 503);
             for server in &servers {
-                assert_eq!(server.requests.get(), 2 * round);
+                assert_eq!(server.requests.get(), round);
             }
         }
+    });
+}
+
+#[test]
+fn when_all_endpoints_were_tried_the_last_one_is_not_the_next() {
+    run(async {
+        let last = Rc::new(Cell::new(usize::MAX));
+        let mut addrs = Vec::new();
+        for index in 0..2 {
+            let last = last.clone();
+            let server = Server::start(false, move |_| {
+                assert_ne!(last.replace(index), index, "twice in a row");
+                async { Response::builder().status(503).body(empty()).unwrap() }
+            });
+            addrs.push(server.await.addr);
+        }
+        let rule = "retry: {codes: [503], attempts: 9, backoff: 0s}";
+        let (mesh, service) = routed("http", &addrs, rule);
+        assert_eq!(mesh.get(service, "/").await.status(), 503);
+        assert_eq!(retries(&mesh, "failure"), 9);
     });
 }
 
@@ -126,15 +147,30 @@ fn the_choice_among_weighted_backends_stands_for_all_attempts() {
         let rules = "- {retry: {codes: [503], backoff: 1ms}, backendRefs: [\
              {name: one, port: 80}, {name: other, port: 80}]}";
         mesh.http_route("default/route", "default/svc", rules);
-        for _ in 0..10 {
+        mesh.apply(policy(&["one", "other"], "{budget: {percent: 100}}"));
+        for _ in 0..32 {
             assert_eq!(mesh.get(parent, "/").await.status(), 503);
         }
         for (server, name) in servers.iter().zip(["one", "other"]) {
             let requests = mesh.requests(&[&format!("backend_name=\"{name}\"")]);
-            assert!((1..=9).contains(&requests), "{requests} of 10 to {name}");
+            assert!((1..=31).contains(&requests), "{requests} of 32 to {name}");
             assert_eq!(server.requests.get() as u64, 2 * requests, "{name}");
         }
     });
+}
+
+/// A policy for Services of the namespace `default`.
+fn policy(services: &[&str], constraint: &str) -> Value {
+    let target = |name: &&str| json!({ "group": "", "kind": "Service", "name": name });
+    json!({
+        "apiVersion": "gateway.networking.x-k8s.io/v1alpha1",
+        "kind": "XBackendTrafficPolicy",
+        "metadata": { "name": "policy" },
+        "spec": {
+            "targetRefs": services.iter().map(target).collect::<Vec<_>>(),
+            "retryConstraint": yaml(constraint),
+        },
+    })
 }
 
 /// A server that always answers with this status and nothing else.
@@ -217,7 +253,7 @@ fn what_the_proxy_makes_of_an_attempt_is_a_code_like_any_other() {
             ("[504]", None, 504, "backend_timeout"),
             ("[502]", Some("garbage\r\n\r\n"), 502, "backend_protocol"),
         ] {
-            let rule = format!("timeouts: {{backendRequest: 60ms}}, retry: {{codes: {codes}}}");
+            let rule = format!("timeouts: {{backendRequest: 1s}}, retry: {{codes: {codes}}}");
             for (rule, is_sent_again) in [(rule.clone(), true), (rule.replace("[50", "[59"), false)]
             {
                 let backend = RawBackend::listen().await;
@@ -246,14 +282,14 @@ fn an_attempt_that_was_too_slow_is_made_elsewhere() {
     run(async {
         let slow = RawBackend::listen().await;
         let fast = Server::http1("fast").await;
-        let rule = "timeouts: {request: 20s, backendRequest: 250ms}, retry: {codes: [504]}";
+        let rule = "timeouts: {request: 20s, backendRequest: 1s}, retry: {codes: [504]}";
         let (mesh, service) = routed("http", &[slow.addr, fast.addr], rule);
-        for _ in 0..4 {
+        for _ in 0..3 {
             let answer = mesh.get(service, "/").await;
             assert_eq!((answer.status(), answer.text()), (200, "fast"));
         }
-        assert_eq!(fast.requests.get(), 4);
-        assert_eq!(mesh.requests(&["status=\"200\""]), 4);
+        assert_eq!(fast.requests.get(), 3);
+        assert_eq!(mesh.requests(&["status=\"200\""]), 3);
     });
 }
 
@@ -274,7 +310,7 @@ fn a_pause_that_the_requests_time_is_too_short_for_is_not_begun() {
 fn a_request_whose_time_is_up_between_attempts_is_over() {
     run(async {
         let (mesh, mut client, backend) = pair("codes: [500]").await;
-        let rules = "- {timeouts: {request: 100ms}, backendRefs: [{name: svc, port: 80}], \
+        let rules = "- {timeouts: {request: 1s}, backendRefs: [{name: svc, port: 80}], \
              retry: {codes: [503], attempts: 9, backoff: 1ms}}";
         mesh.http_route("default/route", "default/svc", rules);
         client.send("GET / HTTP/1.1\r\nhost: svc\r\n\r\n").await;
@@ -321,6 +357,27 @@ fn retries_are_bounded_by_the_backends_budget() {
         assert_eq!(mesh.requests(&["status=\"503\"", "reason=\"retry_budget\""]), refused);
         assert_eq!(refused + retries(&mesh, "failure"), count);
         assert!(refused > 0 && retries(&mesh, "failure") >= count / 5, "{refused} refused");
+    });
+}
+
+#[test]
+fn a_policy_says_how_large_the_budget_is() {
+    run(async {
+        let failing = answering(500).await;
+        let rule = "retry: {codes: [500], attempts: 1, backoff: 0s}";
+        let (mesh, service) = routed("http", &[failing.addr], rule);
+        let rate = "minRetryRate: {count: 2, interval: 1h}";
+        mesh.apply(policy(&["svc"], &format!("{{budget: {{percent: 0}}, {rate}}}")));
+        for (n, status) in [500, 500, 503, 503].into_iter().enumerate() {
+            assert_eq!(mesh.get(service, "/").await.status(), status, "{n}");
+        }
+        assert_eq!((retries(&mesh, "failure"), retries(&mesh, "over_budget")), (2, 2));
+        // It takes effect at once, on what has been counted so far.
+        mesh.apply(policy(&["svc"], &format!("{{budget: {{percent: 100}}, {rate}}}")));
+        for _ in 0..20 {
+            assert_eq!(mesh.get(service, "/").await.status(), 500);
+        }
+        assert_eq!(retries(&mesh, "failure"), 22);
     });
 }
 

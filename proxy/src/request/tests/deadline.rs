@@ -6,6 +6,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures_util::future::join_all;
 use http::{Request, Response};
 use http_body_util::BodyExt;
 use hyper::body::{Frame, Incoming};
@@ -16,11 +17,14 @@ use crate::testing::{
     Body, End, Mesh, Peer, RawBackend, Server, by_hand, empty, eventually, run, text,
 };
 
-/// A mesh whose Service `svc` has one endpoint and a route with one rule.
+/// A mesh whose Service `svc` has one endpoint and a route with this rule, which /free is exempt from.
 fn routed(port: &str, endpoint: SocketAddr, rule: &str) -> (Mesh, SocketAddr) {
     let mesh = Mesh::new();
     let service = mesh.service("default/svc", port, &[endpoint]);
-    let rules = format!("- {{{rule}, backendRefs: [{{name: svc, port: 80}}]}}");
+    let rules = format!(
+        "- {{{rule}, backendRefs: [{{name: svc, port: 80}}]}}\n\
+         - {{matches: [{{path: {{value: /free}}}}], backendRefs: [{{name: svc, port: 80}}]}}"
+    );
     mesh.http_route("default/route", "default/svc", &rules);
     (mesh, service)
 }
@@ -37,15 +41,17 @@ async fn under_way(timeout: &str, request: &str) -> (Mesh, Peer, RawBackend, Pee
 }
 
 const GET: &str = "GET / HTTP/1.1\r\nhost: svc\r\n\r\n";
+/// Under no timeout.
+const FREE: &str = "GET /free HTTP/1.1\r\nhost: svc\r\n\r\n";
 
 #[test]
 fn no_answer_in_time_is_504_and_ends_the_backends_request() {
     run(async {
         for (timeout, reason, field) in [
-            ("request: 50ms", "request_timeout", "timeouts.request"),
-            ("backendRequest: 50ms", "backend_timeout", "timeouts.backendRequest"),
-            ("request: 50ms, backendRequest: 50ms", "request_timeout", "timeouts.request"),
-            ("request: 1h, backendRequest: 50ms", "backend_timeout", "timeouts.backendRequest"),
+            ("request: 500ms", "request_timeout", "timeouts.request"),
+            ("backendRequest: 500ms", "backend_timeout", "timeouts.backendRequest"),
+            ("request: 500ms, backendRequest: 500ms", "request_timeout", "timeouts.request"),
+            ("request: 1h, backendRequest: 500ms", "backend_timeout", "timeouts.backendRequest"),
         ] {
             let (mesh, mut client, backend, mut server) = under_way(timeout, GET).await;
             let answer = client.message().await;
@@ -54,13 +60,13 @@ fn no_answer_in_time_is_504_and_ends_the_backends_request() {
                 (504, Some(reason)),
                 "{timeout}"
             );
-            assert_eq!(answer.text(), format!("weft: no whole answer within 50ms ({field})\n"));
+            assert_eq!(answer.text(), format!("weft: no whole answer within 500ms ({field})\n"));
             server.end().await;
             let reason = format!("reason=\"{reason}\"");
             assert_eq!(mesh.requests(&["backend_name=\"svc\"", "status=\"504\"", &reason]), 1);
             // Nothing was asked again, and the client's connection is as good as before.
             assert!(!backend.has_connection().await);
-            client.send(GET).await;
+            client.send(FREE).await;
             let mut server = backend.accept().await;
             server.head().await;
             server.send(OK).await;
@@ -73,7 +79,7 @@ fn no_answer_in_time_is_504_and_ends_the_backends_request() {
 fn a_request_that_is_still_being_sent_is_cut_too() {
     run(async {
         let post = "POST / HTTP/1.1\r\nhost: svc\r\ncontent-length: 9\r\n\r\nab";
-        for timeout in ["request: 50ms", "backendRequest: 50ms"] {
+        for timeout in ["request: 500ms", "backendRequest: 500ms"] {
             let (_mesh, mut client, _backend, mut server) = under_way(timeout, post).await;
             server.expect("ab").await;
             assert_eq!(client.message().await.status(), 504);
@@ -85,13 +91,13 @@ fn a_request_that_is_still_being_sent_is_cut_too() {
 #[test]
 fn the_time_of_a_request_that_was_answered_is_over_with_it() {
     run(async {
-        let timeouts = "request: 400ms, backendRequest: 400ms";
+        let timeouts = "request: 1s, backendRequest: 1s";
         let (mesh, mut client, _backend, mut server) = under_way(timeouts, GET).await;
         server.send(OK).await;
         assert_eq!(client.message().await.text(), "ok");
-        tokio::time::sleep(Duration::from_millis(500)).await;
+        tokio::time::sleep(Duration::from_millis(1200)).await;
         // Both connections have outlived it.
-        client.send(GET).await;
+        client.send(FREE).await;
         server.head().await;
         server.send(OK).await;
         assert_eq!(client.message().await.status(), 200);
@@ -102,24 +108,28 @@ fn the_time_of_a_request_that_was_answered_is_over_with_it() {
 #[test]
 fn an_answer_that_is_cut_never_looks_like_a_clean_end() {
     run(async {
-        for timeout in ["request: 100ms", "backendRequest: 100ms"] {
+        let mut cases = Vec::new();
+        for timeout in ["request: 1s", "backendRequest: 1s"] {
             for (framing, part) in [
                 ("content-length: 10", "12345"),
                 ("transfer-encoding: chunked", "5\r\n12345\r\n"),
                 // To the end of the connection.
                 ("connection: close", "12345"),
             ] {
-                let (mesh, mut client, _backend, mut server) = under_way(timeout, GET).await;
-                server.send(format!("HTTP/1.1 200 OK\r\n{framing}\r\n\r\n{part}")).await;
-                assert_eq!(client.head().await.status(), 200);
-                let (rest, _end) = client.end().await;
-                let rest = String::from_utf8(rest).unwrap();
-                assert!(rest.contains("12345") && !rest.contains("0\r\n\r\n"), "{rest:?}");
-                server.end().await;
-                let labels = ["status=\"200\"", "_timeout\""];
-                assert_eq!(mesh.requests(&labels), 1, "{framing}");
+                cases.push(async move {
+                    let (mesh, mut client, _backend, mut server) = under_way(timeout, GET).await;
+                    server.send(format!("HTTP/1.1 200 OK\r\n{framing}\r\n\r\n{part}")).await;
+                    assert_eq!(client.head().await.status(), 200);
+                    let (rest, _end) = client.end().await;
+                    let rest = String::from_utf8(rest).unwrap();
+                    assert!(rest.contains("12345") && !rest.contains("0\r\n\r\n"), "{rest:?}");
+                    server.end().await;
+                    let labels = ["status=\"200\"", "_timeout\""];
+                    assert_eq!(mesh.requests(&labels), 1, "{framing}");
+                });
             }
         }
+        join_all(cases).await;
     });
 }
 
@@ -127,7 +137,7 @@ fn an_answer_that_is_cut_never_looks_like_a_clean_end() {
 fn an_answer_that_is_cut_is_a_reset_for_http_1_0() {
     run(async {
         let get = "GET / HTTP/1.0\r\nhost: svc\r\n\r\n";
-        let (_mesh, mut client, _backend, mut server) = under_way("request: 100ms", get).await;
+        let (_mesh, mut client, _backend, mut server) = under_way("request: 1s", get).await;
         server.send("HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n5\r\n12345\r\n").await;
         client.head().await;
         client.expect("12345").await;
@@ -146,7 +156,7 @@ fn an_answer_that_is_cut_is_a_reset_for_http_2() {
                 async move { Response::new(body) }
             })
             .await;
-            let (mesh, service) = routed(port, server.addr, "timeouts: {request: 100ms}");
+            let (mesh, service) = routed(port, server.addr, "timeouts: {request: 1s}");
             let mut client = connect(&mesh, service).await;
             send.send(Frame::data("part".into())).unwrap();
             let request = Request::get("http://svc/").body(empty()).unwrap();
@@ -165,7 +175,7 @@ fn an_answer_that_is_cut_is_a_reset_for_http_2() {
 #[test]
 fn a_client_that_does_not_read_does_not_keep_the_backend() {
     run(async {
-        let (mesh, client, _backend, mut server) = under_way("request: 300ms", GET).await;
+        let (mesh, client, _backend, mut server) = under_way("request: 1s", GET).await;
         server.send("HTTP/1.1 200 OK\r\ncontent-length: 1000000000\r\n\r\n").await;
         // Until nobody takes any more, and on: the connection is what ends it.
         let writing = async {
@@ -187,24 +197,22 @@ fn an_upgraded_connection_is_not_cut() {
     run(async {
         let websocket = "GET /chat HTTP/1.1\r\nhost: svc\r\nconnection: upgrade\r\n\
              upgrade: websocket\r\n\r\n";
+        let switched = "HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\n\
+             upgrade: websocket\r\n\r\n";
         let connect = "CONNECT db:1 HTTP/1.1\r\nhost: db:1\r\n\r\n";
-        for (request, agreed) in [
-            (
-                websocket,
-                "HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\nupgrade: websocket\r\n\r\n",
-            ),
-            (connect, "HTTP/1.1 200 OK\r\n\r\n"),
-        ] {
-            let timeouts = "request: 100ms, backendRequest: 100ms";
+        let cases = [(websocket, switched), (connect, "HTTP/1.1 200 OK\r\n\r\n")];
+        let cases = cases.map(|(request, agreed)| async move {
+            let timeouts = "request: 1s, backendRequest: 1s";
             let (_mesh, mut client, _backend, mut server) = under_way(timeouts, request).await;
             server.send(agreed).await;
             client.head().await;
-            tokio::time::sleep(Duration::from_millis(250)).await;
+            tokio::time::sleep(Duration::from_millis(1200)).await;
             client.send("still").await;
             server.expect("still").await;
             server.send("there").await;
             client.expect("there").await;
-        }
+        });
+        join_all(cases).await;
     });
 }
 
@@ -243,10 +251,10 @@ fn call(method: &str, timeout: Option<&str>) -> Request<Body> {
 fn a_grpc_call_has_the_shorter_of_its_own_and_its_rules_time() {
     run(async {
         for (rule, timeout) in [
-            ("timeouts: {request: 80ms}", None),
-            ("timeouts: {request: 80ms}", Some("1H")),
-            ("timeouts: {request: 1h}", Some("80m")),
-            ("filters: []", Some("80000u")),
+            ("timeouts: {request: 1s}", None),
+            ("timeouts: {request: 1s}", Some("1H")),
+            ("timeouts: {request: 1h}", Some("1S")),
+            ("filters: []", Some("1000m")),
         ] {
             let (server, told, dropped) = grpc().await;
             let (mesh, service) = routed("web", server.addr, rule);
@@ -265,8 +273,8 @@ fn a_grpc_call_has_the_shorter_of_its_own_and_its_rules_time() {
             // The backend has been told what it had, unless the client had no deadline at all.
             match (timeout, told.take()) {
                 (Some("1H"), Some(told)) => {
-                    let left: u64 = told.strip_suffix('n').unwrap().parse().unwrap();
-                    assert!(left <= 80_000_000, "{told}");
+                    let left: u64 = told.strip_suffix('u').unwrap().parse().unwrap();
+                    assert!(left <= 1_000_000, "{told}");
                 }
                 (timeout, told) => assert_eq!(told.is_some(), timeout.is_some(), "{told:?}"),
             }
@@ -323,7 +331,7 @@ fn a_grpc_answer_that_is_cut_ends_in_trailers() {
             }
         })
         .await;
-        let (mesh, service) = routed("web", server.addr, "timeouts: {request: 200ms}");
+        let (mesh, service) = routed("web", server.addr, "timeouts: {request: 1s}");
         let mut client = connect(&mesh, service).await;
         let (messages, body) = by_hand();
         let request = Request::post("http://svc/s/Chat").header("content-type", "application/grpc");
@@ -334,7 +342,7 @@ fn a_grpc_answer_that_is_cut_ends_in_trailers() {
         assert_eq!(body.frame().await.unwrap().unwrap().into_data().unwrap(), "pong");
         let trailers = body.frame().await.unwrap().unwrap().into_trailers().unwrap();
         assert_eq!(trailers["grpc-status"], "4");
-        assert!(trailers["grpc-message"].to_str().unwrap().contains("200ms"));
+        assert!(trailers["grpc-message"].to_str().unwrap().contains("within 1s"));
         assert!(body.frame().await.is_none());
         let labels = ["status=\"200\"", "grpc_status=\"4\"", "reason=\"request_timeout\""];
         assert_eq!(mesh.requests(&labels), 1);

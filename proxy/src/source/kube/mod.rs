@@ -3,13 +3,14 @@
 //! A sidecar knows nothing at first. When its pod connects to an address for the first time, a
 //! worker asks ([`Lookup`]); the Service behind the address is found, and what its traffic depends on
 //! is watched: the Service, the routes of its namespace and of the pod's own, the backends that they
-//! name with their EndpointSlices, the grants of other namespaces. What the pod has not used for a
+//! name with their EndpointSlices and policies, the grants of other namespaces. What the pod has not used for a
 //! while is let go. So memory and watches grow with what the pod calls, not with the cluster.
 //!
 //! While the API server is away all that is known stays in force; its age is a metric. The same holds
 //! for a route whose new backends are still being listed: it stays as it was until they are.
 
 mod find;
+mod probe;
 mod reach;
 mod selection;
 #[cfg(test)]
@@ -103,6 +104,9 @@ impl KubeSource {
         let Self { client, mut lookups, view, mut used, idle } = self;
         let (updates, mut updated) = mpsc::unbounded_channel();
         let (found, mut is_found) = mpsc::unbounded_channel();
+        let (installed, mut is_installed) = mpsc::unbounded_channel();
+        // Ends when nobody listens any more.
+        tokio::spawn(probe::probe(client.clone(), installed));
         let mut running = Running::new(client, view, metrics, updates, found);
         publish(Snapshot { destinations: Some(BTreeSet::new()), ..Snapshot::default() });
         let mut sweep = tokio::time::interval(SWEEP);
@@ -114,6 +118,10 @@ impl KubeSource {
                 Some(found) = is_found.recv() => {
                     running.found(found);
                     settled = Some(Instant::now());
+                }
+                Some(has_policies) = is_installed.recv() => {
+                    running.view.set_has_policies(has_policies);
+                    settled.get_or_insert_with(Instant::now);
                 }
                 Some(update) = updated.recv() => {
                     if running.updated(update) {

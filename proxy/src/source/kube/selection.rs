@@ -10,6 +10,7 @@ use weft_gamma::route::RouteKind;
 use super::watch::Unavailable;
 
 const GATEWAY: &str = "gateway.networking.k8s.io";
+const EXPERIMENTAL: &str = "gateway.networking.x-k8s.io";
 
 /// What one watch selects.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -21,6 +22,8 @@ pub(super) enum Selection {
     Routes(RouteKind, String),
     /// The ReferenceGrants of a namespace.
     Grants(String),
+    /// The XBackendTrafficPolicies of a namespace.
+    Policies(String),
 }
 
 /// An object with what could not be read of it.
@@ -48,6 +51,7 @@ impl Selection {
             Self::Routes(RouteKind::Tls, _) => &["v1", "v1alpha3", "v1alpha2"],
             Self::Routes(RouteKind::Tcp, _) => &["v1", "v1alpha2"],
             Self::Service(_) | Self::Slices(_) | Self::Routes(..) => &["v1"],
+            Self::Policies(_) => &["v1alpha1"],
         }
     }
 
@@ -55,7 +59,9 @@ impl Selection {
     pub(super) fn api(&self, client: &kube::Client, version: usize) -> Api<DynamicObject> {
         let namespace = match self {
             Self::Service(name) | Self::Slices(name) => &name.namespace,
-            Self::Routes(_, namespace) | Self::Grants(namespace) => namespace,
+            Self::Routes(_, namespace) | Self::Grants(namespace) | Self::Policies(namespace) => {
+                namespace
+            }
         };
         Api::namespaced_with(client.clone(), namespace, &self.resource(version))
     }
@@ -67,6 +73,7 @@ impl Selection {
                 Self::Slices(_) => Kind::EndpointSlice,
                 Self::Routes(kind, _) => (*kind).into(),
                 Self::Grants(_) => Kind::ReferenceGrant,
+                Self::Policies(_) => Kind::BackendTrafficPolicy,
             },
             namespace: object.metadata.namespace.clone().unwrap_or_default(),
             name: object.metadata.name.clone().unwrap_or_default(),
@@ -145,6 +152,7 @@ impl Selection {
             Self::Slices(_) => ("discovery.k8s.io", "EndpointSlice"),
             Self::Routes(kind, _) => (GATEWAY, kind.as_str()),
             Self::Grants(_) => (GATEWAY, "ReferenceGrant"),
+            Self::Policies(_) => (EXPERIMENTAL, "XBackendTrafficPolicy"),
         };
         let versions = self.version_names();
         let version = versions[version.min(versions.len() - 1)];
@@ -166,6 +174,9 @@ impl fmt::Display for Selection {
             Self::Slices(name) => write!(f, "EndpointSlices of Service {name}"),
             Self::Routes(kind, namespace) => write!(f, "{kind}s of namespace {namespace}"),
             Self::Grants(namespace) => write!(f, "ReferenceGrants of namespace {namespace}"),
+            Self::Policies(namespace) => {
+                write!(f, "XBackendTrafficPolicies of namespace {namespace}")
+            }
         }
     }
 }

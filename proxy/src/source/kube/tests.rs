@@ -2,6 +2,7 @@
 
 mod faults;
 mod objects;
+mod policies;
 mod reach;
 mod run;
 mod scenario;

@@ -32,6 +32,8 @@ pub(super) struct View {
     wanted: BTreeMap<NamespacedName, IpAddr>,
     stores: BTreeMap<Selection, Store>,
     lookups_forbidden: bool,
+    /// Whether the cluster has XBackendTrafficPolicies.
+    has_policies: bool,
     /// What was published last.
     in_force: Snapshot,
 }
@@ -43,6 +45,7 @@ impl View {
             wanted: BTreeMap::new(),
             stores: BTreeMap::new(),
             lookups_forbidden: false,
+            has_policies: false,
             in_force: Snapshot { destinations: Some(BTreeSet::new()), ..Snapshot::default() },
         }
     }
@@ -82,6 +85,11 @@ impl View {
         self.lookups_forbidden = forbidden;
     }
 
+    /// XBackendTrafficPolicies are installed, or are not.
+    pub(super) fn set_has_policies(&mut self, has_policies: bool) {
+        self.has_policies = has_policies;
+    }
+
     pub(super) fn change(&mut self, selection: &Selection, change: Change) {
         let store = self.stores.entry(selection.clone()).or_default();
         match change {
@@ -117,7 +125,7 @@ impl View {
                 needed.extend(needs_of_route(earlier));
             }
         }
-        needed
+        self.with_policies(needed)
     }
 
     /// Drops what was listed for other watches.
@@ -155,11 +163,13 @@ impl View {
                 objects.routes.insert(route.key.clone(), route.clone());
             }
         }
+        let needed = self.with_policies(needed);
         let mut problems = Vec::new();
         for (selection, store) in self.stores.iter().filter(|(it, _)| needed.contains(it)) {
             objects.services.extend(store.objects.services.clone());
             objects.slices.extend(store.objects.slices.clone());
             objects.grants.extend(store.objects.grants.clone());
+            objects.policies.extend(store.objects.policies.clone());
             for (key, found) in &store.problems {
                 // A route that has nothing to do with the pod is none of its business.
                 let unattached =
@@ -212,6 +222,19 @@ impl View {
             needs.extend(RouteKind::ALL.map(|kind| Selection::Routes(kind, namespace.clone())));
         }
         needs
+    }
+
+    /// Adds the policies that may apply to the needed Services. Nothing waits for them: until they are
+    /// listed, what holds without a policy does.
+    fn with_policies(&self, mut needed: BTreeSet<Selection>) -> BTreeSet<Selection> {
+        if self.has_policies {
+            let namespaces = needed.iter().filter_map(|selection| match selection {
+                Selection::Service(name) => Some(Selection::Policies(name.namespace.clone())),
+                _ => None,
+            });
+            needed.append(&mut namespaces.collect());
+        }
+        needed
     }
 
     /// The routes that are attached to one of certain Services.
@@ -279,6 +302,7 @@ fn is_same(one: &Snapshot, other: &Snapshot) -> bool {
         && one.objects.services == other.objects.services
         && one.objects.slices == other.objects.slices
         && one.objects.grants == other.objects.grants
+        && one.objects.policies == other.objects.policies
         && routes.len() == others.len()
         && routes.values().zip(others.values()).all(|(one, other)| Arc::ptr_eq(one, other))
 }

@@ -224,7 +224,7 @@ impl Watch {
             Selection::Slices(name) => {
                 labels(params, &format!("kubernetes.io/service-name={}", name.name))
             }
-            Selection::Routes(..) | Selection::Grants(_) => params,
+            Selection::Routes(..) | Selection::Grants(_) | Selection::Policies(_) => params,
         }
     }
 

@@ -4,6 +4,7 @@
 //! |---|---|
 //! | `/status/NNN` | that status |
 //! | `/delay?ms=N` | after N milliseconds |
+//! | `/fail?times=N&status=S&id=I` | the status S, N times for each id, then what was received |
 //! | `/bytes?n=N` | N bytes as fast as the client reads |
 //! | `/stream?chunks=N&ms=M` | N lines, M milliseconds apart |
 //! | `/echo` | the request's body, streamed back as it arrives |
@@ -18,7 +19,7 @@
 //! | `/seen` | what was received by the next row's requests, as JSON, a line for each: the last 1,000 |
 //! | anything else | what was received, as JSON ([`Answer`]) |
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::pin::pin;
@@ -60,6 +61,8 @@ pub(crate) struct Service {
     pub(crate) draining: Arc<watch::Sender<bool>>,
     /// The answers that tell what was received, for those who did not get them.
     pub(crate) seen: Mutex<VecDeque<String>>,
+    /// How often `/fail` was asked, by its id.
+    pub(crate) failed: Mutex<HashMap<String, u64>>,
 }
 
 /// Chooses a share of the requests, evenly spread.
@@ -127,6 +130,10 @@ async fn answer(
         "/ws" => websocket(request),
         "/upgrade" => upgrade(request),
         "/seen" => text(StatusCode::OK, service.seen().iter().map(String::as_str).collect()),
+        "/fail" if service.fails(&query) => {
+            let status = query.text("status").and_then(|status| status.parse().ok());
+            text(status.unwrap_or(StatusCode::SERVICE_UNAVAILABLE), "not yet\n".to_owned())
+        }
         _ => {
             tokio::time::sleep(Duration::from_millis(match path.as_str() {
                 "/delay" => query.number("ms", 0),
@@ -171,6 +178,15 @@ impl Service {
             seen.pop_front();
         }
         seen.push_back(answer.to_owned());
+    }
+
+    /// Whether `/fail` is to fail again.
+    fn fails(&self, query: &Query) -> bool {
+        let id = query.text("id").unwrap_or_default().to_owned();
+        let mut failed = self.failed.lock().unwrap_or_else(PoisonError::into_inner);
+        let failed = failed.entry(id).or_default();
+        *failed += 1;
+        *failed <= query.number("times", 1)
     }
 }
 
@@ -338,9 +354,12 @@ impl Query {
         self.0.split('&').filter_map(|pair| pair.split_once('='))
     }
 
+    fn text(&self, name: &str) -> Option<&str> {
+        self.pairs().find(|(key, _)| *key == name).map(|(_, value)| value)
+    }
+
     fn number(&self, name: &str, default: u64) -> u64 {
-        let value = self.pairs().find(|(key, _)| *key == name).map(|(_, value)| value);
-        value.and_then(|value| value.parse().ok()).unwrap_or(default)
+        self.text(name).and_then(|value| value.parse().ok()).unwrap_or(default)
     }
 
     fn headers(&self) -> HeaderMap {

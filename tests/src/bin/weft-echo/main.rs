@@ -89,6 +89,7 @@ async fn main() -> Result<()> {
         failing: http::Failing::new(options.fail_percent),
         draining: Arc::clone(&draining),
         seen: Mutex::default(),
+        failed: Mutex::default(),
     });
     let raw_identity = Arc::clone(&identity);
     let tcp_identity = Arc::clone(&identity);

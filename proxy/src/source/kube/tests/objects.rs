@@ -82,3 +82,16 @@ pub(super) fn grant(of: &str, from: &str, version: &str) -> Value {
         },
     })
 }
+
+/// A policy that lets a Service of its namespace have that share of retries.
+pub(super) fn policy(of: &str, service: &str, percent: u32) -> Value {
+    let NamespacedName { namespace, name } = name(of);
+    json!({
+        "apiVersion": "gateway.networking.x-k8s.io/v1alpha1", "kind": "XBackendTrafficPolicy",
+        "metadata": {"namespace": namespace, "name": name},
+        "spec": {
+            "targetRefs": [{"group": "", "kind": "Service", "name": service}],
+            "retryConstraint": {"budget": {"percent": percent}},
+        },
+    })
+}

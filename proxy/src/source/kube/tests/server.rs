@@ -17,6 +17,8 @@ use tokio::sync::{mpsc, watch};
 /// Far more than any test takes, of time that does not have to pass.
 pub(super) const PATIENCE: Duration = Duration::from_secs(4 * 3600);
 
+const EXPERIMENTAL: &str = "/apis/gateway.networking.x-k8s.io/v1alpha1";
+
 #[derive(Clone)]
 pub(super) struct ApiServer {
     state: Arc<Mutex<State>>,
@@ -45,6 +47,8 @@ pub(super) struct Trouble {
     pub(super) silent: bool,
     /// What is answered 403: `list services`, `watch services`.
     pub(super) forbidden: BTreeSet<&'static str>,
+    /// The cluster has the kinds of the experimental channel.
+    pub(super) experimental: bool,
     /// What the cluster does not have: `gateway.networking.k8s.io/v1/httproutes`.
     pub(super) missing: BTreeSet<&'static str>,
     /// What is not answered: `list endpointslices of a`.
@@ -209,6 +213,9 @@ impl ApiServer {
     }
 
     pub(super) async fn answer(&self, uri: &Uri) -> Result<Response<Chunks>, io::Error> {
+        if uri.path() == EXPERIMENTAL {
+            return self.discover();
+        }
         let query = Query::of(uri);
         let verb = if query.parameters.contains_key("watch") { "watch" } else { "list" };
         let request = format!("{verb} {}", query.text());
@@ -241,6 +248,27 @@ impl ApiServer {
             "watch" => self.watch(&mut state, query),
             _ => self.json(StatusCode::OK, &state.list(&query)),
         })
+    }
+
+    /// Which experimental kinds there are.
+    fn discover(&self) -> Result<Response<Chunks>, io::Error> {
+        let trouble = self.lock().trouble.clone();
+        if trouble.away || trouble.silent {
+            return Err(io::ErrorKind::ConnectionRefused.into());
+        }
+        if !trouble.experimental {
+            return Ok(self.failure(StatusCode::NOT_FOUND));
+        }
+        let policies = json!({
+            "name": "xbackendtrafficpolicies", "singularName": "", "namespaced": true,
+            "kind": "XBackendTrafficPolicy", "verbs": ["get", "list", "watch"],
+        });
+        let group_version = EXPERIMENTAL.trim_start_matches("/apis/");
+        let list = json!({
+            "apiVersion": "v1", "kind": "APIResourceList", "groupVersion": group_version,
+            "resources": [policies],
+        });
+        Ok(self.json(StatusCode::OK, &list))
     }
 
     fn watch(&self, state: &mut State, query: Query) -> Response<Chunks> {
@@ -393,7 +421,8 @@ impl Drop for Chunks {
 
 fn key(object: &Value) -> Key {
     let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
-    let plural = format!("{}s", text(&object["kind"]).to_lowercase());
+    let kind = text(&object["kind"]).to_lowercase();
+    let plural = kind.strip_suffix('y').map_or_else(|| format!("{kind}s"), |it| format!("{it}ies"));
     (plural, text(&object["metadata"]["namespace"]), text(&object["metadata"]["name"]))
 }
 
