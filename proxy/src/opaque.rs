@@ -7,6 +7,7 @@ use std::borrow::Cow;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Instant;
 
 use tokio::io::copy_bidirectional_with_sizes;
 use tokio::net::TcpStream;
