@@ -6,9 +6,10 @@
 //!
 //! The way through it:
 //! [`object`] decodes what the API server (or a file) holds, leniently: a part that cannot be read
-//! costs that part only; [`route`] is what a route means once parsed; [`resolve`] attaches routes to
-//! Services, orders them and checks references; [`matching`] finds the rule for a request;
-//! [`endpoints`] finds the addresses of a backend, [`policy`] how many retries it may get.
+//! costs that part only; [`route`] is what a route means once parsed, [`session`] what of it keeps a
+//! user where they were; [`resolve`] attaches routes to Services, orders them and checks references;
+//! [`matching`] finds the rule for a request; [`endpoints`] finds the addresses of a backend,
+//! [`policy`] how many retries it may get.
 #![deny(missing_docs)]
 
 mod attach;
@@ -23,6 +24,7 @@ pub mod precedence;
 pub mod reference;
 pub mod resolve;
 pub mod route;
+pub mod session;
 pub mod support;
 
 #[cfg(test)]

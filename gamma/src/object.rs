@@ -7,9 +7,13 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::policy::BackendTrafficPolicy;
 use crate::route::Route;
+
+/// The domain of Weft's own annotations: those of others are not read.
+pub const ANNOTATION_PREFIX: &str = "weft.mesh/";
 
 /// The kinds that Weft watches.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -104,6 +108,23 @@ pub struct Service {
     pub external_name: bool,
     /// `spec.clusterIP` is `None`.
     pub headless: bool,
+    /// `metadata.uid`; None in a file by hand.
+    pub uid: Option<String>,
+    /// `spec.sessionAffinity` is ClientIP: how long a client that pauses is kept at its endpoint
+    /// (`sessionAffinityConfig.clientIP.timeoutSeconds`).
+    pub client_affinity: Option<Duration>,
+    /// `spec.internalTrafficPolicy`.
+    pub internal_traffic: InternalTraffic,
+}
+
+/// Which endpoints of a Service the cluster's own traffic may go to.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum InternalTraffic {
+    /// All, but for what the endpoints' hints say.
+    #[default]
+    Cluster,
+    /// Those on the client's node, and nowhere where there are none.
+    Local,
 }
 
 /// One of a Service's ports.
@@ -159,8 +180,22 @@ pub struct SliceEndpoint {
     /// `targetRef.uid` (else its namespace/name), so that an address that comes back under another
     /// pod is another endpoint.
     pub target: Option<Arc<str>>,
+    /// `nodeName`.
+    pub node: Option<String>,
     /// `zone`.
     pub zone: Option<String>,
+    /// `hints`.
+    pub hints: Hints,
+}
+
+/// Whose traffic an endpoint is meant for; both are empty where nobody says. A Service's
+/// `trafficDistribution` reaches the endpoints as these.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Hints {
+    /// `forZones`
+    pub zones: Vec<String>,
+    /// `forNodes`
+    pub nodes: Vec<String>,
 }
 
 /// A ReferenceGrant: who may refer from where to what in the grant's own namespace.

@@ -17,6 +17,7 @@ use crate::object::{NamespacedName, ObjectKey, Objects, Service, ServicePort, Tr
 use crate::precedence::RouteOrder;
 use crate::reference::CrossNamespace;
 use crate::route::{Filter, Match, Refusal, Retry, Route, RouteKind, Timeouts};
+use crate::session::{SessionPersistence, StickySplit};
 use crate::support::Implemented;
 
 /// Settings of a cluster that change what routes mean.
@@ -86,6 +87,10 @@ pub struct ResolvedRule {
     pub timeouts: Timeouts,
     /// Its retries.
     pub retry: Option<Retry>,
+    /// Its sessions.
+    pub session: Option<SessionPersistence>,
+    /// Its route's: by what a user keeps the backend that the weights gave them.
+    pub sticky_split: Option<StickySplit>,
     /// Its backends, with the whole weights, the invalid ones among them.
     pub backends: Vec<ResolvedBackend>,
     /// Not empty: the rule answers 500 (HTTP) or UNAVAILABLE (gRPC), or closes the connection (TLS,

@@ -8,6 +8,7 @@ use regex::Regex;
 
 use crate::object::{Kind, ObjectKey, Problem};
 use crate::reference::{BackendRef, ParentRef};
+use crate::session::{SessionPersistence, StickySplit};
 
 /// The kinds of route that attach to a Service. The order is the API's (GEP-1294): where several
 /// kinds claim one port, the greater one wins.
@@ -42,6 +43,8 @@ pub struct Route {
     pub hostnames: Vec<String>,
     /// `spec.rules`, in their order.
     pub rules: Vec<Rule>,
+    /// The annotation `weft.mesh/sticky-split`: for all rules that split.
+    pub sticky_split: Option<StickySplit>,
     /// What cannot be read outside of the rules.
     pub problems: Vec<Problem>,
 }
@@ -61,6 +64,8 @@ pub struct Rule {
     pub timeouts: Timeouts,
     /// `retry`.
     pub retry: Option<Retry>,
+    /// `sessionPersistence`.
+    pub session: Option<SessionPersistence>,
     /// Why the rule answers 500 (TLSRoute and TCPRoute: closes the connection) instead of doing what
     /// it says: each a field that cannot be read or that Weft does not implement. Empty for a good
     /// rule.

@@ -178,8 +178,10 @@ pub fn proxy(settings: &Settings, asked: &Annotations, grace_seconds: u64) -> Va
     let mut environment = vec![
         field("POD_NAME", "metadata.name"),
         field("WEFT_NAMESPACE", "metadata.namespace"),
-        field("POD_IP", "status.podIP"),
-        field("NODE_NAME", "spec.nodeName"),
+        field("WEFT_POD_IP", "status.podIP"),
+        field("WEFT_NODE_NAME", "spec.nodeName"),
+        // From Kubernetes 1.35 on pods get the label of their node; before, this is empty.
+        field("WEFT_ZONE", "metadata.labels['topology.kubernetes.io/zone']"),
         variable("WEFT_DRAIN_SECONDS", &drain_seconds.to_string()),
         variable("WEFT_LOG_LEVEL", log_level),
         variable("WEFT_LOG_FORMAT", settings.log_format.as_str()),
@@ -250,11 +252,12 @@ pub fn is_image(text: &str) -> bool {
 
 /// Whether a variable is one that the injector sets by itself.
 pub fn is_reserved(name: &str) -> bool {
-    const RESERVED: [&str; 7] = [
+    const RESERVED: [&str; 8] = [
         "POD_NAME",
         "WEFT_NAMESPACE",
-        "POD_IP",
-        "NODE_NAME",
+        "WEFT_POD_IP",
+        "WEFT_NODE_NAME",
+        "WEFT_ZONE",
         "WEFT_DRAIN_SECONDS",
         "WEFT_LOG_LEVEL",
         "WEFT_LOG_FORMAT",

@@ -11,9 +11,12 @@ use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use clap::builder::NonEmptyStringValueParser;
 use clap::{Parser, ValueEnum};
+use weft_gamma::endpoints::Place;
 
 use crate::metrics::{DEFAULT_BUCKETS, MetricsSettings};
+use crate::pod::Pod;
 
 /// Weft's sidecar: applies the Gateway API routes attached to Services to the traffic of its pod.
 ///
@@ -30,9 +33,31 @@ pub struct Config {
         env = "WEFT_NAMESPACE",
         value_name = "NAMESPACE",
         value_parser = namespace,
-        help_heading = "Source of routes"
+        help_heading = "Pod"
     )]
     pub namespace: String,
+
+    /// Name of the pod's node: a Service with internalTrafficPolicy Local has its endpoints there.
+    #[arg(
+        long,
+        env = "WEFT_NODE_NAME",
+        value_name = "NODE",
+        value_parser = NonEmptyStringValueParser::new(),
+        help_heading = "Pod"
+    )]
+    pub node_name: Option<String>,
+
+    /// Zone of the pod's node, to which endpoints can be hinted (topology.kubernetes.io/zone)
+    /// [default: that of an endpoint on the same node, once one is known].
+    ///
+    /// Empty is as if it were not there: before Kubernetes 1.35 pods do not have the label.
+    #[arg(long, env = "WEFT_ZONE", value_name = "ZONE", help_heading = "Pod")]
+    pub zone: Option<String>,
+
+    /// The pod's address, by which a Service with sessionAffinity ClientIP chooses an endpoint
+    /// [default: any is chosen, and kept].
+    #[arg(long, env = "WEFT_POD_IP", value_name = "ADDRESS", help_heading = "Pod")]
+    pub pod_ip: Option<IpAddr>,
 
     /// Folder of manifests to read instead of the API server: Services, EndpointSlices, HTTPRoutes,
     /// GRPCRoutes and ReferenceGrants as `kubectl get -o yaml` prints them.
@@ -275,6 +300,18 @@ impl Config {
     /// From the command line and the environment; prints what is wrong, or the help, and exits.
     pub fn from_environment() -> Config {
         Config::parse()
+    }
+
+    /// The pod that the sidecar stands in.
+    pub fn pod(&self) -> Pod {
+        Pod {
+            namespace: self.namespace.clone(),
+            place: Place {
+                node: self.node_name.clone(),
+                zone: self.zone.clone().filter(|zone| !zone.is_empty()),
+            },
+            address: self.pod_ip,
+        }
     }
 
     /// How many workers to run.

@@ -36,6 +36,8 @@ pub enum Kind {
     BackendInvalid,
     /// The chosen backend has no ready endpoint.
     NoReadyEndpoint,
+    /// The chosen backend's Service keeps traffic on the node, where it has no endpoint.
+    NoLocalEndpoint,
     /// No connection to an endpoint could be made.
     ConnectFailed,
     /// The endpoint closed the connection before it answered.
@@ -77,6 +79,7 @@ impl Fault {
             }
             Kind::BackendProtocol => StatusCode::BAD_GATEWAY,
             Kind::NoReadyEndpoint
+            | Kind::NoLocalEndpoint
             | Kind::ConnectFailed
             | Kind::BackendClosed
             | Kind::RetryBudget => StatusCode::SERVICE_UNAVAILABLE,
@@ -101,6 +104,7 @@ impl Fault {
             | Kind::BackendInvalid
             | Kind::BackendProtocol
             | Kind::NoReadyEndpoint
+            | Kind::NoLocalEndpoint
             | Kind::ConnectFailed
             | Kind::BackendClosed
             | Kind::RetryBudget => GRPC_UNAVAILABLE,
@@ -118,6 +122,7 @@ impl Fault {
             Kind::NoBackend => "no_backend",
             Kind::BackendInvalid => "backend_invalid",
             Kind::NoReadyEndpoint => "no_ready_endpoint",
+            Kind::NoLocalEndpoint => "no_local_endpoint",
             Kind::ConnectFailed => "connect_failed",
             Kind::BackendClosed => "backend_closed",
             Kind::BackendProtocol => "backend_protocol",

@@ -108,8 +108,7 @@ async fn control(
 ) -> anyhow::Result<()> {
     let readiness = Arc::new(Readiness::default());
     readiness.listeners_are_up();
-    let mut publisher =
-        Publisher::new(shared.clone(), config.namespace.clone(), Settings::default());
+    let mut publisher = Publisher::new(shared.clone(), config.pod(), Settings::default());
     let state = AdminState {
         readiness: readiness.clone(),
         metrics: shared.metrics.clone(),

@@ -149,8 +149,7 @@ async fn connect(worker: &Worker, backend: &Arc<Backend>) -> Result<(TcpStream, 
     loop {
         let start = Instant::now();
         let Some(lease) = local.pick(&tried, start) else {
-            let message = format!("no endpoint of {} is ready", backend.name);
-            return Err(Fault::new(Kind::NoReadyEndpoint, message));
+            return Err(local.no_endpoint());
         };
         match lease.tcp(&worker.connect).await {
             Ok(stream) => {

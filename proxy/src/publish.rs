@@ -6,6 +6,7 @@ use std::time::Instant;
 use arc_swap::ArcSwap;
 use weft_gamma::resolve::Settings;
 
+use crate::pod::Pod;
 use crate::source::{ProblemLog, Snapshot, SourceProblem};
 use crate::table::{Compiled, Compiler, dump};
 use crate::worker::Shared;
@@ -24,9 +25,8 @@ pub struct Publisher {
 pub struct Problems(Arc<ArcSwap<Vec<SourceProblem>>>);
 
 impl Publisher {
-    /// `namespace` is the pod's own.
-    pub fn new(shared: Arc<Shared>, namespace: String, settings: Settings) -> Self {
-        let compiler = Compiler::new(namespace, settings, shared.metrics.clone());
+    pub fn new(shared: Arc<Shared>, pod: Pod, settings: Settings) -> Self {
+        let compiler = Compiler::new(pod, settings, shared.metrics.clone());
         Self { shared, compiler, log: ProblemLog::default(), problems: Problems::default() }
     }
 

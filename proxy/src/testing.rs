@@ -18,8 +18,8 @@ use serde_json::{Value, json};
 use socket2::{Domain, Socket, Type};
 use tokio::net::TcpListener;
 use weft_gamma::object::{
-    self, EndpointSlice, NamespacedName, Object, Objects, Service, ServicePort, SliceEndpoint,
-    SlicePort, Transport,
+    self, EndpointSlice, Hints, InternalTraffic, NamespacedName, Object, Objects, Service,
+    ServicePort, SliceEndpoint, SlicePort, Transport,
 };
 use weft_gamma::resolve::Settings;
 
@@ -30,6 +30,7 @@ use crate::drain::Drain;
 use crate::log::AccessLog;
 use crate::metrics::{Metrics, MetricsSettings};
 use crate::outbound::{self, Accepted};
+use crate::pod::Pod;
 use crate::table::Compiler;
 use crate::worker::{Limits, Shared, Worker};
 
@@ -84,6 +85,11 @@ impl Mesh {
 
     /// The mesh as a pod in `namespace` sees it, with other limits.
     pub(crate) fn with(namespace: &str, change: impl FnOnce(&mut Limits)) -> Self {
+        Self::of(namespace.into(), change)
+    }
+
+    /// The mesh as a pod sees it, with other limits.
+    pub(crate) fn of(pod: Pod, change: impl FnOnce(&mut Limits)) -> Self {
         let mut limits = Limits {
             detect_timeout: Duration::from_millis(100),
             header_timeout: Duration::from_secs(10),
@@ -96,7 +102,7 @@ impl Mesh {
         };
         change(&mut limits);
         let metrics = Metrics::new(&MetricsSettings::default());
-        let compiler = Compiler::new(namespace.into(), Settings::default(), metrics.clone());
+        let compiler = Compiler::new(pod, Settings::default(), metrics.clone());
         let shared = Shared::new(metrics, AccessLog::off(), Drain::default(), limits, None);
         Self {
             worker: Worker::start(shared.clone()),
@@ -123,6 +129,9 @@ impl Mesh {
             }],
             external_name: false,
             headless: false,
+            uid: Some(format!("uid-of-{name}")),
+            client_affinity: None,
+            internal_traffic: InternalTraffic::Cluster,
         };
         self.objects.borrow_mut().insert(Object::Service(service));
         self.endpoints(name, endpoints);
@@ -163,7 +172,9 @@ impl Mesh {
                         serving: true,
                         terminating: false,
                         target: Some((*pod).into()),
+                        node: None,
                         zone: None,
+                        hints: Hints::default(),
                     }],
                 };
                 objects.insert(Object::EndpointSlice(slice));
@@ -285,6 +296,13 @@ pub(crate) async fn connected() -> (tokio::net::TcpStream, tokio::net::TcpStream
     let connect = tokio::net::TcpStream::connect(listener.local_addr().unwrap());
     let (client, accepted) = tokio::join!(connect, listener.accept());
     (client.unwrap(), accepted.unwrap().0)
+}
+
+/// A pod of which no more is known.
+impl From<&str> for Pod {
+    fn from(namespace: &str) -> Self {
+        Self { namespace: namespace.to_owned(), ..Self::default() }
+    }
 }
 
 /// Parses YAML.

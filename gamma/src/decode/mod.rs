@@ -13,6 +13,7 @@ mod policy;
 mod route;
 mod rule;
 mod service;
+mod session;
 mod value;
 
 use std::collections::BTreeMap;
@@ -21,7 +22,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use serde_json::Value;
 
 use self::part::{Faults, items, not_an_object, present, read_core, type_of};
-use crate::object::{Decoded, Kind, NamespacedName, Object, ObjectKey, Problem};
+use crate::object::{ANNOTATION_PREFIX, Decoded, Kind, NamespacedName, Object, ObjectKey, Problem};
 use crate::route::RouteKind;
 
 /// Decodes one document: an object, a list of them, or nothing.
@@ -36,7 +37,10 @@ pub(crate) struct Metadata {
     name: NamespacedName,
     generation: i64,
     created: i64,
+    uid: Option<String>,
     labels: BTreeMap<String, String>,
+    /// Those of Weft's own domain.
+    annotations: BTreeMap<String, String>,
     problems: Vec<Problem>,
 }
 
@@ -139,7 +143,8 @@ fn object(value: &Value, kind: Kind, decoded: &mut Decoded) {
             None
         }
         (Kind::Service, Some(spec)) => {
-            service::service(spec, name, &mut faults).map(Object::Service)
+            let uid = metadata.uid.clone();
+            service::service(spec, name, uid, &mut faults).map(Object::Service)
         }
         (Kind::ReferenceGrant, Some(spec)) => {
             grant::grant(spec, name, &mut faults).map(Object::ReferenceGrant)
@@ -212,8 +217,34 @@ fn metadata(value: &Value, kind: Kind) -> Result<Metadata, Problem> {
     let labels = present(map, "labels")
         .and_then(|value| read_core(value, "metadata.labels", &mut faults))
         .unwrap_or_default();
+    let uid = present(map, "uid").and_then(Value::as_str).map(str::to_owned);
+    let annotations = present(map, "annotations")
+        .map(|value| annotations(value, &mut faults))
+        .unwrap_or_default();
     let problems = faults.into_problems(&key(kind, &name));
-    Ok(Metadata { name, generation, created, labels, problems })
+    Ok(Metadata { name, generation, created, uid, labels, annotations, problems })
+}
+
+/// The annotations of Weft's own domain; what others write there is none of its business.
+fn annotations(value: &Value, faults: &mut Faults) -> BTreeMap<String, String> {
+    let at = "metadata.annotations";
+    let Value::Object(map) = value else {
+        faults.unsupported(at, not_an_object(Some(value)));
+        return BTreeMap::new();
+    };
+    let mut annotations = BTreeMap::new();
+    for (name, value) in map.iter().filter(|(name, _)| name.starts_with(ANNOTATION_PREFIX)) {
+        match value {
+            Value::String(text) => {
+                annotations.insert(name.clone(), text.clone());
+            }
+            other => {
+                let message = format!("must be a string, not {}", type_of(other));
+                faults.unsupported(format!("{at}[{name}]"), message);
+            }
+        }
+    }
+    annotations
 }
 
 fn key(kind: Kind, name: &NamespacedName) -> ObjectKey {

@@ -9,9 +9,11 @@ use super::Metadata;
 use super::hostname::server_names;
 use super::part::{Faults, fields, items, port, read, type_of};
 use super::rule::{default_rule, rule, unreadable_rule};
-use crate::object::{ObjectKey, Problem};
+use super::session::sticky_split;
+use crate::object::{ANNOTATION_PREFIX, ObjectKey, Problem};
 use crate::reference::ParentRef;
-use crate::route::{Match, Route, RouteKind, Rule};
+use crate::route::{Match, Refusal, RefusalReason, Route, RouteKind, Rule};
+use crate::session::{STICKY_SPLIT, SessionPersistence, StickySplit};
 
 /// The API's limits. A route that is beyond one works nevertheless; no API server would take it.
 const MAX_PARENTS: usize = 32;
@@ -40,6 +42,7 @@ pub(super) fn route(spec: &Value, kind: RouteKind, key: ObjectKey, metadata: Met
     let field = |name: &str| map.and_then(|map| map.get(name));
     let parents = parents(field("parentRefs"), &mut faults);
     let mut rules = rules(field("rules"), kind);
+    let sticky_split = annotations(kind, &metadata, &mut rules, &mut faults);
     let hostnames = match kind {
         RouteKind::Tls => match_server_names(field("hostnames"), &mut rules),
         RouteKind::Tcp | RouteKind::Http | RouteKind::Grpc => {
@@ -58,6 +61,7 @@ pub(super) fn route(spec: &Value, kind: RouteKind, key: ObjectKey, metadata: Met
         parents,
         hostnames,
         rules,
+        sticky_split,
         problems,
     }
 }
@@ -147,6 +151,57 @@ fn rules(value: Option<&Value>, kind: RouteKind) -> Vec<Rule> {
                 .collect()
         }
     }
+}
+
+/// Reads what Weft's own annotations say of the rules. One that cannot be honoured costs the rules
+/// that it is about: those that split.
+fn annotations(
+    kind: RouteKind,
+    metadata: &Metadata,
+    rules: &mut [Rule],
+    faults: &mut Faults,
+) -> Option<StickySplit> {
+    let at = |name: &str| format!("metadata.annotations[{name}]");
+    for name in metadata.annotations.keys().filter(|name| *name != STICKY_SPLIT) {
+        let message =
+            format!("means nothing to Weft; of {ANNOTATION_PREFIX} it knows {STICKY_SPLIT}");
+        faults.unsupported(at(name), message);
+    }
+    let asked = metadata.annotations.get(STICKY_SPLIT)?;
+    let asked = match kind.is_of_streams() {
+        true => Err(format!("a {kind} has no headers and cookies to know users by; remove it")),
+        false => sticky_split(asked),
+    };
+    let mut told = false;
+    for rule in rules.iter_mut().filter(|rule| rule.backends.len() > 1) {
+        let message = match &asked {
+            Err(message) => message.clone(),
+            Ok(split) => match twice_said(split, rule.session.as_ref()) {
+                None => continue,
+                Some(message) => message.to_owned(),
+            },
+        };
+        told = true;
+        let reason = RefusalReason::UnsupportedValue;
+        rule.refusals.push(Refusal { reason, field: at(STICKY_SPLIT), message });
+    }
+    match asked {
+        Ok(split) => Some(split),
+        Err(message) => {
+            if !told {
+                faults.unsupported(at(STICKY_SPLIT), message);
+            }
+            None
+        }
+    }
+}
+
+/// Why a rule with a `sessionPersistence` of its own cannot be split so.
+fn twice_said(split: &StickySplit, session: Option<&SessionPersistence>) -> Option<&'static str> {
+    let both = matches!(split, StickySplit::Session(Some(_))) && session.is_some();
+    both.then_some(
+        "the rule's sessionPersistence says how long a session lasts; write session without a time",
+    )
 }
 
 fn check_limits(

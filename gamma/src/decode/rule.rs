@@ -10,6 +10,7 @@ use super::backend::backends;
 use super::filter::filters;
 use super::matches;
 use super::part::{Faults, fields, items, present, read, type_of};
+use super::session;
 use super::value::duration;
 use crate::route::{
     Filter, HttpMatch, Match, PathMatch, PathModifier, Retry, RouteKind, Rule, SniMatch, Timeouts,
@@ -34,6 +35,7 @@ pub(super) fn default_rule(kind: RouteKind) -> Rule {
         backends: Vec::new(),
         timeouts: Timeouts::default(),
         retry: None,
+        session: None,
         refusals: Vec::new(),
     }
 }
@@ -70,11 +72,10 @@ pub(super) fn rule(value: &Value, at: &str, kind: RouteKind) -> Rule {
             rule.retry = retry(value, &field("retry"), &mut faults);
         }
     }
-    if !kind.is_of_streams() && present(map, "sessionPersistence").is_some() {
-        faults.unsupported(
-            field("sessionPersistence"),
-            "sessionPersistence is not implemented; remove it",
-        );
+    if !kind.is_of_streams()
+        && let Some(value) = present(map, "sessionPersistence")
+    {
+        rule.session = session::persistence(value, &field("sessionPersistence"), &mut faults);
     }
     check_filters(&rule, at, &mut faults);
     rule.refusals = faults.0;

@@ -3,21 +3,34 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
-use k8s_openapi::api::core::v1::ServiceSpec;
-use k8s_openapi::api::discovery::v1::{Endpoint, EndpointPort};
+use k8s_openapi::api::core::v1::{ServiceSpec, SessionAffinityConfig};
+use k8s_openapi::api::discovery::v1::{Endpoint, EndpointHints, EndpointPort};
 use serde_json::Value;
 
 use super::part::{Faults, items, port, read_core};
 use crate::object::{
-    EndpointSlice, NamespacedName, Service, ServicePort, SliceEndpoint, SlicePort, Transport,
+    EndpointSlice, Hints, InternalTraffic, NamespacedName, Service, ServicePort, SliceEndpoint,
+    SlicePort, Transport,
 };
 
 /// The label that says whose endpoints a slice has.
 const SERVICE_NAME_LABEL: &str = "kubernetes.io/service-name";
 
+/// "default value is 10800(for 3 hours)"
+const CLIENT_AFFINITY_SECONDS: i32 = 10_800;
+
+/// "The value must be >0 && <=86400(for 1 day)"
+const MAX_CLIENT_AFFINITY_SECONDS: i32 = 86_400;
+
 /// Reads the Service whose `spec` is given; None if nothing of it can be used.
-pub(super) fn service(spec: &Value, name: NamespacedName, faults: &mut Faults) -> Option<Service> {
+pub(super) fn service(
+    spec: &Value,
+    name: NamespacedName,
+    uid: Option<String>,
+    faults: &mut Faults,
+) -> Option<Service> {
     let spec: ServiceSpec = read_core(spec, "spec", faults)?;
     let mut addresses = spec.cluster_ips.unwrap_or_default();
     if addresses.is_empty() {
@@ -50,7 +63,55 @@ pub(super) fn service(spec: &Value, name: NamespacedName, faults: &mut Faults) -
         }
     }
     let external_name = spec.type_.as_deref() == Some("ExternalName");
-    Some(Service { name, cluster_ips, ports, external_name, headless })
+    let affinity = spec.session_affinity.as_deref();
+    Some(Service {
+        name,
+        cluster_ips,
+        ports,
+        external_name,
+        headless,
+        uid,
+        client_affinity: client_affinity(affinity, spec.session_affinity_config, faults),
+        internal_traffic: internal_traffic(spec.internal_traffic_policy.as_deref(), faults),
+    })
+}
+
+fn client_affinity(
+    kind: Option<&str>,
+    config: Option<SessionAffinityConfig>,
+    faults: &mut Faults,
+) -> Option<Duration> {
+    match kind {
+        None | Some("" | "None") => return None,
+        Some("ClientIP") => {}
+        Some(other) => {
+            let message = format!("{other:?} is not known; use None or ClientIP");
+            faults.unsupported("spec.sessionAffinity", message);
+            return None;
+        }
+    }
+    let asked = config.and_then(|config| config.client_ip?.timeout_seconds);
+    let mut seconds = asked.unwrap_or(CLIENT_AFFINITY_SECONDS);
+    if !(1..=MAX_CLIENT_AFFINITY_SECONDS).contains(&seconds) {
+        faults.unsupported(
+            "spec.sessionAffinityConfig.clientIP.timeoutSeconds",
+            format!("{seconds} cannot be; use 1 to {MAX_CLIENT_AFFINITY_SECONDS}"),
+        );
+        seconds = CLIENT_AFFINITY_SECONDS;
+    }
+    Some(Duration::from_secs(u64::from(seconds.unsigned_abs())))
+}
+
+fn internal_traffic(policy: Option<&str>, faults: &mut Faults) -> InternalTraffic {
+    match policy {
+        None | Some("" | "Cluster") => InternalTraffic::Cluster,
+        Some("Local") => InternalTraffic::Local,
+        Some(other) => {
+            let message = format!("{other:?} is not known; use Cluster or Local");
+            faults.unsupported("spec.internalTrafficPolicy", message);
+            InternalTraffic::Cluster
+        }
+    }
 }
 
 /// Reads the EndpointSlice that `value` is.
@@ -124,8 +185,17 @@ fn endpoint(value: &Value, at: &str, faults: &mut Faults) -> Option<SliceEndpoin
         serving: conditions.serving.unwrap_or(ready),
         terminating: conditions.terminating.unwrap_or(false),
         target: target.map(Arc::from),
+        node: part.node_name,
         zone: part.zone,
+        hints: part.hints.map(hints).unwrap_or_default(),
     })
+}
+
+fn hints(part: EndpointHints) -> Hints {
+    Hints {
+        zones: part.for_zones.into_iter().flatten().map(|zone| zone.name).collect(),
+        nodes: part.for_nodes.into_iter().flatten().map(|node| node.name).collect(),
+    }
 }
 
 fn transport(protocol: Option<&str>, at: &str, faults: &mut Faults) -> Option<Transport> {

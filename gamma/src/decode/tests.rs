@@ -2,6 +2,7 @@
 
 mod filters;
 mod refusals;
+mod sessions;
 mod streams;
 
 use std::net::IpAddr;

@@ -54,6 +54,10 @@ pub(super) fn resolve(
             port: backend.port.unwrap_or_default(),
             target: target(backend),
         });
+        let backends: Vec<_> = backends.collect();
+        if rule.session.is_some() {
+            refusals.extend(two_affinities(&backends, index, objects));
+        }
         rules.push(ResolvedRule {
             route: route.key.clone(),
             index,
@@ -62,7 +66,9 @@ pub(super) fn resolve(
             filters: filters_of_rule,
             timeouts: rule.timeouts,
             retry: rule.retry.clone(),
-            backends: backends.collect(),
+            session: rule.session.clone(),
+            sticky_split: route.sticky_split.clone(),
+            backends,
             refusals,
         });
     }
@@ -101,4 +107,26 @@ fn unimplemented(rule: &Rule, index: usize, implemented: Implemented) -> Vec<Ref
         refuse(format!("{at}.retry"), "retry");
     }
     refusals
+}
+
+/// "In these cases where both Kubernetes service session affinity and Gateway API session persistence
+/// are both enabled, the route MUST be rejected, and a status should be set describing the
+/// incompatibility of these two configurations" (GEP-1619).
+fn two_affinities(
+    backends: &[ResolvedBackend],
+    index: usize,
+    objects: &Objects,
+) -> Option<Refusal> {
+    let mut services = backends.iter().filter(|it| it.target.is_ok()).map(|it| &it.service);
+    let both = services.find(|name| {
+        objects.services.get(name).is_some_and(|service| service.client_affinity.is_some())
+    })?;
+    Some(Refusal {
+        reason: RefusalReason::UnsupportedValue,
+        field: format!("spec.rules[{index}].sessionPersistence"),
+        message: format!(
+            "Service {both} has sessionAffinity: ClientIP, which says something else; remove one of \
+             the two"
+        ),
+    })
 }

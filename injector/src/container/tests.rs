@@ -48,6 +48,29 @@ fn names_of_images() {
 }
 
 #[test]
+fn the_sidecar_is_told_where_its_pod_is() {
+    let proxy = proxy(&crate::testing::settings(), &Annotations::default(), 30);
+    let fields: Vec<(&str, &str)> = proxy["env"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .filter_map(|it| {
+            let path = it.pointer("/valueFrom/fieldRef/fieldPath")?;
+            Some((it["name"].as_str()?, path.as_str()?))
+        })
+        .collect();
+    for expected in [
+        ("WEFT_NAMESPACE", "metadata.namespace"),
+        ("WEFT_POD_IP", "status.podIP"),
+        ("WEFT_NODE_NAME", "spec.nodeName"),
+        ("WEFT_ZONE", "metadata.labels['topology.kubernetes.io/zone']"),
+    ] {
+        assert!(fields.contains(&expected), "{expected:?} in {fields:?}");
+        assert!(is_reserved(expected.0), "{}", expected.0);
+    }
+}
+
+#[test]
 fn variables_are_not_expanded() {
     assert_eq!(variable("X", "$(Y)$Z"), json!({"name": "X", "value": "$$(Y)$$Z"}));
 }

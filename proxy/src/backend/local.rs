@@ -14,7 +14,9 @@ use super::balance::{Load, two_choices};
 use super::budget::Budget;
 use super::connect::{self, ConnectSettings};
 use super::pool::{Pool, PoolSettings};
-use super::{Backend, BackendName, EndpointSet};
+use super::{Backend, BackendName, EndpointSet, Scope};
+use crate::fault::{Fault, Kind};
+use crate::rendezvous;
 use crate::request::{Backlog, RequestBody};
 
 /// A backend on one worker.
@@ -23,6 +25,9 @@ pub(crate) struct LocalBackend {
     shared: Arc<Backend>,
     generation: Cell<Option<u64>>,
     endpoints: RefCell<Vec<Rc<LocalEndpoint>>>,
+    client_affinity: Cell<Option<Duration>>,
+    /// The endpoints by their digest; empty until somebody asks.
+    by_digest: RefCell<HashMap<u64, Rc<LocalEndpoint>>>,
     /// What is under way to it as a mirror.
     pub(crate) backlog: Backlog,
     pub(crate) budget: Budget,
@@ -32,6 +37,8 @@ pub(crate) struct LocalBackend {
 #[derive(Debug)]
 pub(crate) struct LocalEndpoint {
     pub(crate) endpoint: Endpoint,
+    /// What names it, here and in every other sidecar, for as long as its pod lives.
+    pub(crate) digest: u64,
     load: Load,
     http1: Pool,
     /// Held while a connection is being made, so that requests that come together share it.
@@ -55,11 +62,13 @@ pub(crate) struct Http1 {
 
 impl LocalBackend {
     pub(crate) fn new(shared: Arc<Backend>) -> Self {
-        let budget = Budget::new(shared.endpoints().retries, Instant::now());
+        let budget = Budget::new(shared.endpoints().terms.retries, Instant::now());
         let backend = Self {
             shared,
             generation: Cell::new(None),
             endpoints: RefCell::default(),
+            client_affinity: Cell::new(None),
+            by_digest: RefCell::default(),
             backlog: Backlog::default(),
             budget,
         };
@@ -87,7 +96,9 @@ impl LocalBackend {
             return;
         }
         self.replace(&current);
-        self.budget.set(current.retries);
+        self.budget.set(current.terms.retries);
+        self.client_affinity.set(current.terms.client_affinity);
+        self.by_digest.borrow_mut().clear();
         self.generation.set(Some(current.generation));
     }
 
@@ -114,15 +125,95 @@ impl LocalBackend {
     pub(crate) fn pick(&self, tried: &[Rc<LocalEndpoint>], now: Instant) -> Option<Lease> {
         self.refresh();
         let endpoints = self.endpoints.borrow();
+        if let Some(timeout) = self.client_affinity.get() {
+            return self.pick_kept(&endpoints, tried, now, timeout);
+        }
         let is_better = |one: usize, other: usize| {
             endpoints[one].load.is_better_than(&endpoints[other].load, now)
         };
-        let was_tried = |index: usize| tried.iter().any(|t| Rc::ptr_eq(t, &endpoints[index]));
+        let was_tried = |index: usize| endpoints[index].is_in(tried);
         let healthy = |index: usize| !endpoints[index].load.is_ejected(now);
         two_choices(endpoints.len(), |index| healthy(index) && !was_tried(index), is_better)
             .or_else(|| two_choices(endpoints.len(), |index| !was_tried(index), is_better))
             .or_else(|| two_choices(endpoints.len(), |_| true, is_better))
             .map(|index| Lease::new(endpoints[index].clone()))
+    }
+
+    /// Chooses the endpoint that the pod is kept at. Where that is gone, ejected, or forgotten, the
+    /// pod is kept at another one from now on; after a single failure, which may be the connection's,
+    /// only this request goes elsewhere.
+    fn pick_kept(
+        &self,
+        endpoints: &[Rc<LocalEndpoint>],
+        tried: &[Rc<LocalEndpoint>],
+        now: Instant,
+        timeout: Duration,
+    ) -> Option<Lease> {
+        let affinity = &self.shared.affinity;
+        let is_healthy = |endpoint: &LocalEndpoint| !endpoint.load.is_ejected(now);
+        let kept = affinity.kept(now, timeout).and_then(|digest| self.find(endpoints, digest));
+        let kept = kept.filter(|endpoint| is_healthy(endpoint));
+        if let Some(endpoint) = &kept {
+            affinity.touch(now);
+            if !endpoint.is_in(tried) {
+                return Some(Lease::new(endpoint.clone()));
+            }
+        }
+        let first = |usable: &dyn Fn(&LocalEndpoint) -> bool| {
+            // Of one pod's two addresses the first: the one that is found by the digest.
+            let usable = endpoints.iter().rev().filter(|endpoint| usable(endpoint));
+            usable.max_by_key(|endpoint| affinity.rank(endpoint.digest))
+        };
+        let next = first(&|endpoint| is_healthy(endpoint) && !endpoint.is_in(tried))
+            .or_else(|| first(&|endpoint| !endpoint.is_in(tried)))
+            .or_else(|| first(&|_| true))?;
+        if kept.is_none() {
+            affinity.keep(now, next.digest);
+        }
+        Some(Lease::new(next.clone()))
+    }
+
+    /// The endpoint of that digest, unless it is gone, ejected, or in `tried`.
+    pub(crate) fn named(&self, digest: u64, tried: &[Rc<LocalEndpoint>]) -> Option<Lease> {
+        self.refresh();
+        let endpoint = self.find(&self.endpoints.borrow(), digest)?;
+        let usable = !endpoint.load.is_ejected(Instant::now()) && !endpoint.is_in(tried);
+        usable.then(|| Lease::new(endpoint))
+    }
+
+    fn find(&self, endpoints: &[Rc<LocalEndpoint>], digest: u64) -> Option<Rc<LocalEndpoint>> {
+        let mut by_digest = self.by_digest.borrow_mut();
+        if by_digest.is_empty() {
+            for endpoint in endpoints {
+                by_digest.entry(endpoint.digest).or_insert_with(|| endpoint.clone());
+            }
+        }
+        by_digest.get(&digest).cloned()
+    }
+
+    /// Why there is no endpoint.
+    pub(crate) fn no_endpoint(&self) -> Fault {
+        let service = &self.shared.name.service;
+        match &self.shared.endpoints().terms.scope {
+            Scope::Cluster => {
+                let message = format!("no endpoint of {} is ready", self.shared.name);
+                Fault::new(Kind::NoReadyEndpoint, message)
+            }
+            Scope::Node(Some(node)) => Fault::new(
+                Kind::NoLocalEndpoint,
+                format!(
+                    "Service {service} has internalTrafficPolicy: Local and no ready endpoint on \
+                     the node {node}"
+                ),
+            ),
+            Scope::Node(None) => Fault::new(
+                Kind::NoLocalEndpoint,
+                format!(
+                    "Service {service} has internalTrafficPolicy: Local and the sidecar does not \
+                     know its node: set WEFT_NODE_NAME"
+                ),
+            ),
+        }
     }
 
     /// Notes that `endpoint` gave no connection, or none that held until the response head, and
@@ -164,6 +255,7 @@ impl LocalEndpoint {
     fn new(endpoint: &Endpoint, now: Instant) -> Self {
         Self {
             endpoint: endpoint.clone(),
+            digest: digest(endpoint),
             load: Load::new(now),
             http1: Pool::default(),
             http2: tokio::sync::Mutex::new(None),
@@ -175,6 +267,10 @@ impl LocalEndpoint {
     /// slow, and not ejected: a report that takes its time is no broken endpoint.
     pub(crate) fn timed_out(&self, after: Duration) {
         self.load.timed_out(Instant::now(), after);
+    }
+
+    fn is_in(&self, endpoints: &[Rc<Self>]) -> bool {
+        endpoints.iter().any(|other| std::ptr::eq(self, &**other))
     }
 
     #[cfg(test)]
@@ -194,6 +290,15 @@ impl LocalEndpoint {
         if let Ok(mut http2) = self.http2.try_lock() {
             *http2 = None;
         }
+    }
+}
+
+/// By the pod where it is known: the same on all of its ports, and another one for the next pod that
+/// gets the address.
+fn digest(endpoint: &Endpoint) -> u64 {
+    match &endpoint.target {
+        Some(target) => rendezvous::digest([target.as_bytes()]),
+        None => rendezvous::digest([endpoint.addr.to_string().as_bytes()]),
     }
 }
 

@@ -4,6 +4,7 @@
 //! worker needs to send requests there, connections and load figures, is its own ([`local`]), so
 //! that no lock and no other thread is on a request's path.
 
+mod affinity;
 mod balance;
 mod budget;
 mod connect;
@@ -13,14 +14,17 @@ mod pool;
 mod tests;
 
 use std::collections::HashMap;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use weft_gamma::endpoints::Endpoint;
 use weft_gamma::object::NamespacedName;
 use weft_gamma::policy::RetryConstraint;
 
+use affinity::Affinity;
 pub(crate) use connect::{ConnectSettings, HTTP1_BUFFER, LocalExecutor, error_chain, set_options};
 pub(crate) use pool::PoolSettings;
 
@@ -31,6 +35,7 @@ pub struct Backend {
     pub id: usize,
     pub name: BackendName,
     endpoints: ArcSwap<EndpointSet>,
+    affinity: Affinity,
     /// No table refers to it any more: workers let go of it and its connections.
     retired: AtomicBool,
 }
@@ -49,8 +54,27 @@ pub struct EndpointSet {
     /// Differs between any two sets of one backend.
     pub generation: u64,
     pub endpoints: Vec<Endpoint>,
+    pub terms: Terms,
+}
+
+/// What is said of the choice among a backend's endpoints, and of how often it may be asked again.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Terms {
+    /// The Service's `sessionAffinity: ClientIP`, with its timeout.
+    pub client_affinity: Option<Duration>,
+    pub scope: Scope,
     /// How many retries the backend may get.
     pub retries: RetryConstraint,
+}
+
+/// Where the endpoints of a backend may be.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Scope {
+    /// Anywhere.
+    #[default]
+    Cluster,
+    /// `internalTrafficPolicy: Local`: on the pod's node, as far as its name is known.
+    Node(Option<Arc<str>>),
 }
 
 impl Backend {
@@ -72,26 +96,34 @@ impl std::fmt::Display for BackendName {
 
 /// All backends that the current table refers to. It belongs to the control thread, which hands out
 /// the backends through the table.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Registry {
     backends: HashMap<BackendName, Arc<Backend>>,
     slots: Vec<bool>,
+    /// [`affinity::key`]
+    affinity_key: u64,
 }
 
 impl Registry {
-    /// The backend of that name; a new one starts with `endpoints` and `retries`, a known one gets
-    /// them if they differ. Requests see them at once, tables need not be compiled anew.
+    /// For a pod of that address.
+    pub fn new(address: Option<IpAddr>) -> Self {
+        let affinity_key = affinity::key(address);
+        Self { backends: HashMap::new(), slots: Vec::new(), affinity_key }
+    }
+
+    /// The backend of that name; a new one starts with `endpoints`, a known one gets them if they
+    /// differ. Requests see them at once, tables need not be compiled anew.
     pub fn intern(
         &mut self,
         name: &BackendName,
         endpoints: Vec<Endpoint>,
-        retries: RetryConstraint,
+        terms: Terms,
     ) -> Arc<Backend> {
         if let Some(backend) = self.backends.get(name) {
             let current = backend.endpoints.load();
-            if current.endpoints != endpoints || current.retries != retries {
+            if current.endpoints != endpoints || current.terms != terms {
                 let generation = current.generation + 1;
-                backend.endpoints.store(Arc::new(EndpointSet { generation, endpoints, retries }));
+                backend.endpoints.store(Arc::new(EndpointSet { generation, endpoints, terms }));
             }
             return backend.clone();
         }
@@ -100,11 +132,12 @@ impl Registry {
             self.slots.len() - 1
         });
         self.slots[id] = true;
-        let set = EndpointSet { generation: 0, endpoints, retries };
+        let set = EndpointSet { generation: 0, endpoints, terms };
         let backend = Arc::new(Backend {
             id,
             name: name.clone(),
             endpoints: ArcSwap::from_pointee(set),
+            affinity: Affinity::new(self.affinity_key),
             retired: AtomicBool::new(false),
         });
         self.backends.insert(name.clone(), backend.clone());

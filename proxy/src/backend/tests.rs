@@ -1,6 +1,8 @@
 //! Balancing, ejection, and what becomes of endpoints that change. How connections of the pool are
 //! used is in the tests of [`crate::request`].
 
+mod affinity;
+
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -11,7 +13,7 @@ use weft_gamma::policy::RetryConstraint;
 
 use super::balance::{Load, two_choices};
 use super::local::{LocalBackend, LocalEndpoint};
-use super::{Backend, BackendName, Registry};
+use super::{Backend, BackendName, Registry, Terms};
 use crate::testing::namespaced;
 
 fn name(service: &str) -> BackendName {
@@ -27,9 +29,8 @@ fn endpoints(count: u8) -> Vec<Endpoint> {
 }
 
 fn backend(count: u8) -> (Registry, Arc<Backend>, LocalBackend) {
-    let mut registry = Registry::default();
-    let shared =
-        registry.intern(&name("default/svc"), endpoints(count), RetryConstraint::default());
+    let mut registry = Registry::new(None);
+    let shared = registry.intern(&name("default/svc"), endpoints(count), Terms::default());
     let local = LocalBackend::new(shared.clone());
     (registry, shared, local)
 }
@@ -234,7 +235,7 @@ fn endpoints_that_stay_keep_their_load_and_those_that_go_are_retired() {
     let leases = lease_all(&backend, 3);
     // 0 goes, 1 stays, 2 comes back under another pod.
     let next = vec![endpoint(1, "pod-1"), endpoint(2, "another"), endpoint(3, "pod-3")];
-    assert!(Arc::ptr_eq(&registry.intern(&shared.name, next, RetryConstraint::default()), &shared));
+    assert!(Arc::ptr_eq(&registry.intern(&shared.name, next, Terms::default()), &shared));
     let now = lease_all(&backend, 3);
     let is_retired = |lease: &super::local::Lease| lease.endpoint().is_retired();
     assert_eq!(leases.iter().map(is_retired).collect::<Vec<_>>(), [true, false, true]);
@@ -251,24 +252,23 @@ fn endpoints_that_stay_keep_their_load_and_those_that_go_are_retired() {
 fn the_same_endpoints_again_change_nothing() {
     let (mut registry, shared, _local) = backend(2);
     let before = shared.endpoints().generation;
-    let retries = RetryConstraint::default();
-    registry.intern(&shared.name, endpoints(2), retries);
+    let terms = Terms::default();
+    registry.intern(&shared.name, endpoints(2), terms.clone());
     assert_eq!(shared.endpoints().generation, before);
-    registry.intern(&shared.name, endpoints(1), retries);
+    registry.intern(&shared.name, endpoints(1), terms.clone());
     let after = shared.endpoints().generation;
     assert_ne!(after, before);
-    registry.intern(&shared.name, endpoints(1), RetryConstraint { percent: 0, ..retries });
+    let retries = RetryConstraint { percent: 0, ..terms.retries };
+    registry.intern(&shared.name, endpoints(1), Terms { retries, ..terms });
     assert_ne!(shared.endpoints().generation, after);
 }
 
 #[test]
 fn slots_are_unique_among_those_in_use_and_used_again() {
-    let mut registry = Registry::default();
+    let mut registry = Registry::new(None);
     let names = [name("default/a"), name("default/b"), name("other/a")];
-    let backends: Vec<_> = names
-        .iter()
-        .map(|name| registry.intern(name, Vec::new(), RetryConstraint::default()))
-        .collect();
+    let backends: Vec<_> =
+        names.iter().map(|name| registry.intern(name, Vec::new(), Terms::default())).collect();
     assert_eq!(backends.iter().map(|backend| backend.id).collect::<Vec<_>>(), [0, 1, 2]);
     registry.retain(|kept| *kept != names[1]);
     assert_eq!(
@@ -276,12 +276,9 @@ fn slots_are_unique_among_those_in_use_and_used_again() {
         [false, true, false]
     );
     // Of the same name, and yet another backend: workers may still hold the old one.
-    let again = registry.intern(&names[1], Vec::new(), RetryConstraint::default());
+    let again = registry.intern(&names[1], Vec::new(), Terms::default());
     assert!(!Arc::ptr_eq(&again, &backends[1]) && !again.is_retired());
     assert_eq!(again.id, 1);
-    assert_eq!(registry.intern(&name("default/c"), Vec::new(), RetryConstraint::default()).id, 3);
-    assert!(Arc::ptr_eq(
-        &registry.intern(&names[0], Vec::new(), RetryConstraint::default()),
-        &backends[0]
-    ));
+    assert_eq!(registry.intern(&name("default/c"), Vec::new(), Terms::default()).id, 3);
+    assert!(Arc::ptr_eq(&registry.intern(&names[0], Vec::new(), Terms::default()), &backends[0]));
 }

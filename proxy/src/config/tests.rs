@@ -63,6 +63,16 @@ fn values_are_typed() {
 }
 
 #[test]
+fn the_pod_as_the_downward_api_tells_it() {
+    let pod = parse(&["--node-name=n1", "--zone=z1", "--pod-ip=fd00::7"]).unwrap().pod();
+    assert_eq!((&*pod.namespace, pod.address), ("default", "fd00::7".parse().ok()));
+    assert_eq!((pod.place.node.as_deref(), pod.place.zone.as_deref()), (Some("n1"), Some("z1")));
+    // What the downward API makes of a label that the pod does not have.
+    let pod = parse(&["--zone="]).unwrap().pod();
+    assert_eq!((pod.place, pod.address), (Place::default(), None));
+}
+
+#[test]
 fn wrong_values_are_refused_with_a_reason() {
     for (argument, reason) in [
         ("--workers=0", "zero"),
@@ -81,6 +91,8 @@ fn wrong_values_are_refused_with_a_reason() {
         ("--duration-buckets=1,1", "1 is out of order"),
         ("--duration-buckets=0,1", "0 is not a bound"),
         ("--namespace=Default", "at most 63 of a-z"),
+        ("--node-name=", "a value is required"),
+        ("--pod-ip=here", "invalid IP address"),
     ] {
         // The last of two values of an option would be an error of its own.
         let arguments = ["weft-proxy", "--manifests=/m", argument];

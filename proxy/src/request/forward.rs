@@ -29,6 +29,8 @@ const DISCARD_WAIT: Duration = Duration::from_secs(1);
 pub(crate) struct Forward<'r> {
     pub(crate) worker: &'r Rc<Worker>,
     pub(crate) backend: Rc<LocalBackend>,
+    /// The digest of the endpoint that it is to go to at first, if that is still there.
+    pub(crate) wanted: Option<u64>,
     pub(crate) http2: bool,
     pub(crate) is_grpc: bool,
     /// `timeouts.backendRequest` of the rule.
@@ -71,8 +73,9 @@ impl Forward<'_> {
         let mut now = Instant::now();
         self.backend.budget.request(now);
         loop {
-            let Some(lease) = self.backend.pick(&tried, now) else {
-                return Err(Fault::new(Kind::NoReadyEndpoint, "the backend has no ready endpoint"));
+            let wanted = self.wanted.and_then(|digest| self.backend.named(digest, &tried));
+            let Some(lease) = wanted.or_else(|| self.backend.pick(&tried, now)) else {
+                return Err(self.backend.no_endpoint());
             };
             let endpoint = lease.endpoint().clone();
             if let Some(access) = record.access() {
@@ -108,11 +111,15 @@ impl Forward<'_> {
             if let Ok(answer) = attempt {
                 discard(self.worker, answer);
             }
-            // Once all have been tried, another round begins.
-            if tried.len() + 1 >= self.backend.len() {
-                tried.clear();
+            // Whoever closed a connection of the pool's may well take a new one, and a session is kept.
+            let was_idle = stale && matches!(ended, Ended::Unsent | Ended::Broken);
+            if !was_idle || self.http2 {
+                // Once all have been tried, another round begins.
+                if tried.len() + 1 >= self.backend.len() {
+                    tried.clear();
+                }
+                tried.push(endpoint);
             }
-            tried.push(endpoint);
             // The pool's other connections may be as old as the one that was closed.
             fresh = stale;
             record.retry_begins();

@@ -30,7 +30,6 @@ const ATTEMPTS: usize = 3;
 mod outcome {
     /// Answered, and the answer read to its end, whatever it says.
     pub(super) const COMPLETED: &str = "completed";
-    pub(super) const NO_READY_ENDPOINT: &str = "no_ready_endpoint";
     pub(super) const CONNECT_FAILED: &str = "connect_failed";
     /// The mirror closed the connection before its answer was complete, or answered no HTTP.
     pub(super) const BACKEND_CLOSED: &str = "backend_closed";
@@ -139,7 +138,7 @@ async fn exchange(
     let mut fresh = false;
     loop {
         let Some(lease) = backend.pick(&tried, Instant::now()) else {
-            return outcome::NO_READY_ENDPOINT;
+            return backend.no_endpoint().reason();
         };
         let endpoint = lease.endpoint().clone();
         let failed = match send(worker, lease, http2, fresh, request).await {

@@ -39,6 +39,7 @@ pub(crate) use tee::Backlog;
 use crate::fault::{Fault, Kind};
 use crate::filter::{self, Chain};
 use crate::prefixed::Reset;
+use crate::session::Visit;
 use crate::table::{Action, Destination, Routing, Rule, WeightedBackend};
 use crate::worker::Worker;
 use access::AccessEntry;
@@ -153,7 +154,8 @@ async fn route<'t>(
     if let Some(access) = record.access() {
         access.rule.clone_from(&selected.rule.source);
     }
-    let backend = match plan(selected.rule, &parts, chain)? {
+    let visit = selected.rule.stickiness.as_ref().map(|it| it.visit(&parts.headers));
+    let backend = match plan(selected.rule, visit.as_ref(), &parts, chain)? {
         Plan::Preflight(headers) => return Ok(preflight(headers)),
         Plan::Redirect(to) => {
             let request = Request::from_parts(parts, body);
@@ -210,12 +212,16 @@ async fn route<'t>(
     let forward = Forward {
         worker: &connection.worker,
         backend: connection.worker.backend(&target.backend),
+        wanted: visit.as_ref().and_then(|visit| visit.endpoint(backend.digest)),
         http2,
         is_grpc,
         attempt_timeout: timeouts.backend_request,
         retry,
     };
     let mut response = forward.run(request, &mut deadline, record).await?;
+    if let (Some(visit), Some(endpoint)) = (visit, record.endpoint()) {
+        visit.answer(response.headers_mut(), backend.digest, endpoint);
+    }
     if let Some(gate) = gate {
         if response.status().is_client_error() || response.status().is_server_error() {
             record.keep_closed(gate);
@@ -292,8 +298,14 @@ fn announced(
     matcher.select(&RequestView { method, ..*view }).filter(|it| rules[it.rule].has_cors())
 }
 
-/// What the rule says to do, with the filters that apply from now on.
-fn plan<'t>(rule: &'t Rule, parts: &Parts, chain: &mut Chain<'t>) -> Result<Plan<'t>, Fault> {
+/// What the rule says to do, with the filters that apply from now on; `visit` of a rule whose users
+/// stay where they were.
+fn plan<'t>(
+    rule: &'t Rule,
+    visit: Option<&Visit<'_>>,
+    parts: &Parts,
+    chain: &mut Chain<'t>,
+) -> Result<Plan<'t>, Fault> {
     let name = || match &rule.source {
         Some(source) => format!("rule {} of {}", source.index, source.route),
         None => "this port".to_owned(),
@@ -304,7 +316,10 @@ fn plan<'t>(rule: &'t Rule, parts: &Parts, chain: &mut Chain<'t>) -> Result<Plan
             return Err(Fault::new(Kind::RuleRefused, why));
         }
         Action::Answer => None,
-        Action::Forward(split) => split.choose(),
+        Action::Forward(split) => match visit {
+            None => split.choose(),
+            Some(visit) => visit.choose(split),
+        },
     };
     let of_backend = chosen.map_or(&[][..], |backend| &backend.filters);
     *chain = Chain::new(&rule.filters, of_backend, &parts.headers);

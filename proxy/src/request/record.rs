@@ -95,6 +95,11 @@ impl Record {
         self.upstream = Some(upstream);
     }
 
+    /// The digest of the endpoint that the answer comes from.
+    pub(crate) fn endpoint(&self) -> Option<u64> {
+        self.upstream.as_ref().map(|upstream| upstream.lease.endpoint().digest)
+    }
+
     /// The body behind this gate is not to be sent.
     pub(crate) fn keep_closed(&mut self, gate: Arc<Gate>) {
         self.closed = Some(gate);

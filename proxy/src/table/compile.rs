@@ -9,7 +9,9 @@ use std::time::Duration;
 use weft_gamma::condition::{ConditionType, Reason};
 use weft_gamma::endpoints;
 use weft_gamma::matching::{Matcher, SniMatcher};
-use weft_gamma::object::{EndpointSlice, NamespacedName, Objects, Service, ServicePort};
+use weft_gamma::object::{
+    EndpointSlice, InternalTraffic, NamespacedName, Objects, Service, ServicePort,
+};
 use weft_gamma::policy::{self, ResolvedPolicies};
 use weft_gamma::resolve::{self, Attached, Resolved, ResolvedBackend, ResolvedRule, Settings};
 use weft_gamma::route::{self, RouteKind, Timeouts};
@@ -18,18 +20,20 @@ use super::{
     Action, Destination, Retry, Routing, Rule, RuleName, Split, StreamRouting, Table, Target,
     WeightedBackend,
 };
-use crate::backend::{Backend, BackendName, Registry};
+use crate::backend::{Backend, BackendName, Registry, Scope, Terms};
 use crate::filter::{Cors, Filter, Mirror};
 use crate::metrics::{Metrics, RouteLabels};
+use crate::pod::Pod;
 use crate::protocol::{self, Declared};
+use crate::rendezvous;
+use crate::session::Stickiness;
 use crate::source::SourceProblem;
 
 /// Compiles tables, one after the other, and keeps what must outlive a table: the backends with
 /// their connections, and what was learned about ports.
 #[derive(Debug)]
 pub struct Compiler {
-    /// The namespace of the pod: which consumer routes apply.
-    namespace: String,
+    pod: Pod,
     settings: Settings,
     metrics: Arc<Metrics>,
     registry: Registry,
@@ -51,6 +55,7 @@ type Intern<S> = fn(&Metrics, RouteLabels) -> Arc<S>;
 /// One run of the compiler.
 struct Run<'a> {
     objects: &'a Objects,
+    pod: &'a Pod,
     slices: HashMap<(&'a str, &'a str), Vec<&'a EndpointSlice>>,
     registry: &'a mut Registry,
     metrics: &'a Arc<Metrics>,
@@ -60,18 +65,18 @@ struct Run<'a> {
 }
 
 impl Compiler {
-    pub fn new(namespace: String, settings: Settings, metrics: Arc<Metrics>) -> Self {
+    pub fn new(pod: Pod, settings: Settings, metrics: Arc<Metrics>) -> Self {
         Self {
-            namespace,
+            registry: Registry::new(pod.address),
+            pod,
             settings,
             metrics,
-            registry: Registry::default(),
             server_first: HashMap::new(),
             generation: 0,
         }
     }
 
-    /// Compiles the table for the clients in this sidecar's namespace, with an entry for each of
+    /// Compiles the table for this sidecar's pod, with an entry for each of
     /// `destinations`, or for every Service where that is None. Endpoints that changed reach the
     /// workers through the backends, also those of earlier tables.
     pub fn compile(
@@ -83,8 +88,10 @@ impl Compiler {
             |name: &NamespacedName| destinations.is_none_or(|known| known.contains(name));
         self.generation += 1;
         let policies = policy::resolve(objects);
+        self.learn_zone(objects);
         let mut run = Run {
             objects,
+            pod: &self.pod,
             slices: slices_by_service(objects),
             registry: &mut self.registry,
             metrics: &self.metrics,
@@ -99,7 +106,7 @@ impl Compiler {
             for port in &parent.ports {
                 let name = BackendName { service: service.name.clone(), port: port.port.port };
                 let server_first = self.server_first.entry(name).or_default().clone();
-                let attached = port.for_client(&self.namespace);
+                let attached = port.for_client(&self.pod.namespace);
                 let destination =
                     Arc::new(run.destination(service, &port.port, attached, server_first));
                 for ip in &service.cluster_ips {
@@ -118,6 +125,19 @@ impl Compiler {
                 destinations: table,
             },
             verdicts: verdicts(&resolved, is_destination).chain(conflicts(&policies)).collect(),
+        }
+    }
+
+    /// Kubernetes tells a pod its zone from v1.35 on. Where it does not, the zone is that of any
+    /// endpoint on the pod's node, once there is one; a node does not change its zone.
+    fn learn_zone(&mut self, objects: &Objects) {
+        let place = &mut self.pod.place;
+        if let (Some(node), None) = (&place.node, &place.zone) {
+            let slices = objects.slices.values().map(AsRef::as_ref);
+            place.zone = endpoints::zone_of_node(slices, node).map(str::to_owned);
+            if let Some(zone) = &place.zone {
+                tracing::info!(node, zone, "the pod's zone is known, from an endpoint on its node");
+            }
         }
     }
 }
@@ -204,16 +224,16 @@ impl Run<'_> {
             None => {}
             Some(RouteKind::Tls) => {
                 let matcher = Box::new(SniMatcher::new(&attached.rules));
-                let rules = self.rules(&parent, attached, Metrics::tcp);
+                let rules = self.rules(service, &parent, attached, Metrics::tcp);
                 streams = StreamRouting::Tls { matcher, rules };
             }
             Some(RouteKind::Tcp) => {
-                let rules = self.rules(&parent, attached, Metrics::tcp);
+                let rules = self.rules(service, &parent, attached, Metrics::tcp);
                 streams = StreamRouting::Tcp { rules };
             }
             Some(kind @ (RouteKind::Http | RouteKind::Grpc)) => {
                 let matcher = Box::new(Matcher::new(kind, &attached.rules));
-                let rules = self.rules(&parent, attached, Metrics::route);
+                let rules = self.rules(service, &parent, attached, Metrics::route);
                 let cors = rules.iter().any(Rule::has_cors);
                 routing = Routing::Routed { kind, matcher, cors, rules };
             }
@@ -243,6 +263,7 @@ impl Run<'_> {
     ) -> Rule<S> {
         let labels = with_backend(parent, &backend.name.service, backend.name.port);
         let backend = WeightedBackend {
+            digest: digest(&backend.name.service, backend.name.port, 0),
             weight: 1,
             filters: Box::default(),
             target: Ok(Target { backend: backend.clone(), http2: declared == Declared::Http2 }),
@@ -255,20 +276,28 @@ impl Run<'_> {
             action: Action::Forward(Split::new(vec![backend])),
             timeouts: Timeouts::default(),
             retry: None,
+            stickiness: None,
             series: intern(self.metrics, parent.clone()),
         }
     }
 
     fn rules<S>(
         &mut self,
+        service: &Service,
         parent: &RouteLabels,
         attached: &Attached,
         intern: Intern<S>,
     ) -> Vec<Rule<S>> {
-        attached.rules.iter().map(|rule| self.rule(parent, rule, intern)).collect()
+        attached.rules.iter().map(|rule| self.rule(service, parent, rule, intern)).collect()
     }
 
-    fn rule<S>(&mut self, parent: &RouteLabels, rule: &ResolvedRule, intern: Intern<S>) -> Rule<S> {
+    fn rule<S>(
+        &mut self,
+        service: &Service,
+        parent: &RouteLabels,
+        rule: &ResolvedRule,
+        intern: Intern<S>,
+    ) -> Rule<S> {
         let labels = RouteLabels {
             route_kind: rule.route.kind.as_str(),
             route_namespace: rule.route.namespace.clone(),
@@ -276,6 +305,11 @@ impl Run<'_> {
             rule: rule.index.to_string(),
             rule_name: rule.name.clone().unwrap_or_default(),
             ..parent.clone()
+        };
+        let action = self.action(&labels, rule, intern);
+        let stickiness = match &action {
+            Action::Forward(split) => Stickiness::new(service, rule, split.backends().len() > 1),
+            Action::Refuse(_) | Action::Answer => None,
         };
         Rule {
             source: Some(RuleName {
@@ -289,9 +323,10 @@ impl Run<'_> {
                 true => self.filters(&labels, &rule.filters),
                 false => Box::default(),
             },
-            action: self.action(&labels, rule, intern),
+            action,
             timeouts: timeouts(rule.timeouts),
             retry: rule.retry.as_ref().map(Retry::new),
+            stickiness: stickiness.map(Box::new),
             series: intern(self.metrics, labels),
         }
     }
@@ -314,11 +349,14 @@ impl Run<'_> {
             return Action::Answer;
         }
         let total: u64 = rule.backends.iter().map(|backend| u64::from(backend.weight)).sum();
-        let backends = rule
-            .backends
-            .iter()
-            .map(|backend| self.weighted_backend(labels, backend, total, intern))
-            .collect();
+        let mut backends = Vec::with_capacity(rule.backends.len());
+        for (index, backend) in rule.backends.iter().enumerate() {
+            let is_same =
+                |it: &&ResolvedBackend| it.service == backend.service && it.port == backend.port;
+            // One backend may be there twice, with different filters.
+            let before = rule.backends[..index].iter().filter(is_same).count();
+            backends.push(self.weighted_backend(labels, backend, before, total, intern));
+        }
         Action::Forward(Split::new(backends))
     }
 
@@ -326,6 +364,7 @@ impl Run<'_> {
         &mut self,
         labels: &RouteLabels,
         backend: &ResolvedBackend,
+        before: usize,
         total: u64,
         intern: Intern<S>,
     ) -> WeightedBackend<S> {
@@ -337,6 +376,7 @@ impl Run<'_> {
             self.weights.push((labels.clone(), f64::from(backend.weight) / total as f64));
         }
         WeightedBackend {
+            digest: digest(&backend.service, backend.port, before),
             weight: backend.weight,
             filters,
             target: match &backend.target {
@@ -378,11 +418,23 @@ impl Run<'_> {
     fn backend(&mut self, service: &NamespacedName, port: &ServicePort) -> Arc<Backend> {
         let name = BackendName { service: service.clone(), port: port.port };
         let slices = self.slices.get(&(service.namespace.as_str(), service.name.as_str()));
-        let endpoints = endpoints::ready(slices.into_iter().flatten().copied(), port.name.as_str());
+        let slices = slices.into_iter().flatten().copied();
         let retries = self.policies.retries.get(service).copied().unwrap_or_default();
-        let backend = self.registry.intern(&name, endpoints, retries);
+        let service = self.objects.services.get(service);
+        debug_assert!(service.is_some(), "references are checked");
+        let internal_traffic = service.map(|it| it.internal_traffic).unwrap_or_default();
+        let place = &self.pod.place;
+        let endpoints = endpoints::for_pod(slices, &port.name, internal_traffic, place);
+        let terms = Terms {
+            client_affinity: service.and_then(|it| it.client_affinity),
+            scope: match internal_traffic {
+                InternalTraffic::Cluster => Scope::Cluster,
+                InternalTraffic::Local => Scope::Node(place.node.as_deref().map(Arc::from)),
+            },
+            retries,
+        };
+        let backend = self.registry.intern(&name, endpoints, terms);
         self.used.insert(name);
-        debug_assert!(self.objects.services.contains_key(service), "references are checked");
         backend
     }
 }
@@ -391,6 +443,14 @@ impl Run<'_> {
 fn timeouts(timeouts: Timeouts) -> Timeouts {
     let some = |timeout: Option<Duration>| timeout.filter(|timeout| !timeout.is_zero());
     Timeouts { request: some(timeouts.request), backend_request: some(timeouts.backend_request) }
+}
+
+/// By the names, not the order: a user keeps the backend when its route is written anew. `before` is
+/// how often the same backend was there before.
+fn digest(service: &NamespacedName, port: u16, before: usize) -> u64 {
+    let (port, before) = (port.to_string(), before.to_string());
+    let parts = [&*service.namespace, &service.name, &port, &before];
+    rendezvous::digest(parts.map(str::as_bytes))
 }
 
 fn with_backend(labels: &RouteLabels, service: &NamespacedName, port: u16) -> RouteLabels {

@@ -2,6 +2,8 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use crate::rendezvous::mix;
+
 /// Draws are made in blocks of so many: a power of two.
 const BLOCK: u64 = 64;
 const BLOCK_BITS: u32 = BLOCK.trailing_zeros();
@@ -44,14 +46,6 @@ impl Draws {
         // The high half of the product: `point` is a fraction of 2^64.
         u64::try_from((u128::from(point) * u128::from(bound)) >> u64::BITS).unwrap_or_default()
     }
-}
-
-/// SplitMix64's finalizer: neighbours become strangers.
-fn mix(mut key: u64) -> u64 {
-    key = key.wrapping_add(0x9E37_79B9_7F4A_7C15);
-    key = (key ^ (key >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-    key = (key ^ (key >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-    key ^ (key >> 31)
 }
 
 #[cfg(test)]

@@ -76,6 +76,7 @@ fn rule<S>(rule: &Rule<S>, refusal: fn(&str) -> Value) -> Value {
                             "weight": backend.weight,
                             "http2": target.http2,
                             "filters": filters(&backend.filters),
+                            "clientAffinitySeconds": set.terms.client_affinity.map(|it| it.as_secs()),
                             "endpoints": set.endpoints.iter()
                                 .map(|endpoint| endpoint.addr.to_string()).collect::<Vec<_>>(),
                         })
@@ -101,6 +102,7 @@ fn rule<S>(rule: &Rule<S>, refusal: fn(&str) -> Value) -> Value {
             "attempts": retry.attempts,
             "backoff": duration(retry.backoff()),
         })),
+        "stickiness": rule.stickiness.as_ref().map(ToString::to_string),
         "action": action,
         "backends": backends,
     })

@@ -24,6 +24,8 @@ use crate::backend::Backend;
 use crate::filter::{self, Filter};
 use crate::metrics::{Series, TcpSeries};
 use crate::protocol::Declared;
+use crate::rendezvous;
+use crate::session::Stickiness;
 
 pub use compile::{Compiled, Compiler};
 pub(crate) use draws::Draws;
@@ -104,6 +106,8 @@ pub(crate) struct Rule<S = Series> {
     /// None of them is zero: that disables, and is None here.
     pub(crate) timeouts: Timeouts,
     pub(crate) retry: Option<Retry>,
+    /// What keeps users where they were; None for almost all rules, and for those of streams.
+    pub(crate) stickiness: Option<Box<Stickiness>>,
     /// For answers that the proxy makes before a backend is chosen.
     pub(crate) series: Arc<S>,
 }
@@ -138,6 +142,8 @@ pub(crate) struct Split<S = Series> {
 
 #[derive(Debug)]
 pub(crate) struct WeightedBackend<S = Series> {
+    /// What names it, in every sidecar.
+    pub(crate) digest: u64,
     pub(crate) weight: u32,
     pub(crate) filters: Box<[Filter]>,
     /// The backend, or why its share is answered 500, or closed.
@@ -255,6 +261,18 @@ impl<S> Split<S> {
                 })
             }
         }
+    }
+
+    /// Chooses a backend for a user, always the same, with the probabilities of [`Split::choose`]:
+    /// when weights change, only as many users move as must.
+    pub(crate) fn choose_for(&self, user: u64) -> Option<&WeightedBackend<S>> {
+        let wait = |it: &WeightedBackend<S>| rendezvous::wait(user, it.digest, it.weight);
+        self.backends.iter().min_by(|one, other| wait(one).total_cmp(&wait(other)))
+    }
+
+    /// The backend of that digest, if it can take requests.
+    pub(crate) fn named(&self, digest: u64) -> Option<&WeightedBackend<S>> {
+        self.backends.iter().find(|backend| backend.digest == digest && backend.target.is_ok())
     }
 
     pub(crate) fn backends(&self) -> &[WeightedBackend<S>] {

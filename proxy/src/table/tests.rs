@@ -220,7 +220,7 @@ fn a_policy_says_how_many_retries_a_backend_gets_and_another_may_not() {
         backends.map(|it| it.target.as_ref().unwrap().backend.clone()).collect()
     };
     let before = backends(&cluster.compile());
-    assert!(before.iter().all(|it| it.endpoints().retries == RetryConstraint::default()));
+    assert!(before.iter().all(|it| it.endpoints().terms.retries == RetryConstraint::default()));
     for (name, percent) in [("a-first", 5), ("b-second", 90)] {
         cluster.insert(json!({
             "apiVersion": "gateway.networking.x-k8s.io/v1alpha1",
@@ -236,8 +236,8 @@ fn a_policy_says_how_many_retries_a_backend_gets_and_another_may_not() {
     let after = backends(&compiled.table);
     // The same backend: what it has counted stays.
     assert!(Arc::ptr_eq(&before[0], &after[0]));
-    assert_eq!(before[0].endpoints().retries.percent, 5);
-    assert_eq!(before[1].endpoints().retries, RetryConstraint::default());
+    assert_eq!(before[0].endpoints().terms.retries.percent, 5);
+    assert_eq!(before[1].endpoints().terms.retries, RetryConstraint::default());
     let told: Vec<String> = compiled.verdicts.iter().map(ToString::to_string).collect();
     assert_eq!(told.len(), 1, "{told:?}");
     assert!(told[0].contains("XBackendTrafficPolicy default/b-second"), "{told:?}");

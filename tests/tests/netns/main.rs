@@ -16,6 +16,7 @@ mod lifecycle;
 mod mirror;
 mod opaque;
 mod scenarios;
+mod sticky;
 mod streaming;
 mod streams;
 mod support;

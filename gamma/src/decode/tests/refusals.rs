@@ -5,7 +5,7 @@ use crate::object::Decoded;
 use crate::route::{GrpcMatch, HttpMatch, Match, PathMatch, RefusalReason, ValueMatch};
 
 /// The fields of the refusals of the only rule, without the leading `spec.rules[0]`.
-fn refused(decoded: &Decoded) -> Vec<String> {
+pub(super) fn refused(decoded: &Decoded) -> Vec<String> {
     let refusals = &rule(decoded).refusals;
     let told: Vec<&str> = decoded.problems.iter().map(|it| it.field.as_str()).collect();
     let fields: Vec<&str> = refusals.iter().map(|it| it.field.as_str()).collect();
@@ -13,7 +13,7 @@ fn refused(decoded: &Decoded) -> Vec<String> {
     fields.iter().map(|it| it.trim_start_matches("spec.rules[0]").to_owned()).collect()
 }
 
-fn check(kind: &str, table: &[(&str, &str, &str)]) {
+pub(super) fn check(kind: &str, table: &[(&str, &str, &str)]) {
     for (text, field, word) in table {
         let decoded = route(kind, &format!("- {text}"));
         assert_eq!(refused(&decoded), [*field], "{text}: {:?}", rule(&decoded).refusals);
@@ -169,7 +169,6 @@ fn rules_and_their_other_fields() {
             ("just text", "", "must be an object, not a string"),
             ("{backendRef: []}", ".backendRef", "unknown field"),
             ("{name: 7}", ".name", "must be a string, not a number"),
-            ("{sessionPersistence: {}}", ".sessionPersistence", "not implemented"),
             ("{timeouts: {request: 5}}", ".timeouts.request", "invalid type"),
             ("{timeouts: {request: 1.5s}}", ".timeouts.request", "such as 1m30s"),
             ("{timeouts: {request: 1000000s}}", ".timeouts.request", "such as 1m30s"),

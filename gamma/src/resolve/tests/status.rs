@@ -144,6 +144,42 @@ fn what_is_not_implemented_refuses_its_rule() {
     assert_eq!(Settings::default().implemented, IMPLEMENTED);
 }
 
+/// "where both Kubernetes service session affinity and Gateway API session persistence are both
+/// enabled, the route MUST be rejected" (GEP-1619).
+#[test]
+fn two_affinities_exclude_each_other() {
+    let backend = "sessionAffinity: ClientIP, clusterIP: 10.0.0.2, ports: [{port: 80}]";
+    let world = |session: &str, backends: &str| {
+        let rules = format!("[{{backendRefs: [{backends}]{session}}}, {GOOD}]");
+        broken_objects(&documents(&[
+            // What the parent's own endpoints are chosen by has nothing to do with the backends.
+            service("default/demo", &backend.replace("10.0.0.2", "10.0.0.1")),
+            service("default/other", "clusterIP: 10.0.0.3, ports: [{port: 80}]"),
+            service("default/kept", backend),
+            http_route("default/r", DEMO, &rules),
+        ]))
+    };
+    let both = "{name: other, port: 80}, {name: kept, port: 80, weight: 0}";
+    let resolved_both = resolved(&world(", sessionPersistence: {}", both));
+    let told = verdict(&resolved_both, "HTTPRoute default/r");
+    let message = message(told, ConditionType::PartiallyInvalid);
+    let expected =
+        "spec.rules[0].sessionPersistence: Service default/kept has sessionAffinity: ClientIP";
+    assert!(message.contains(expected), "{message}");
+    for (session, backends) in [
+        ("", both),
+        (", sessionPersistence: {}", "{name: other, port: 80}"),
+        // Not the Service, and not one that this route may speak of.
+        (", sessionPersistence: {}", "{name: kept, port: 80, kind: Fake}"),
+        (", sessionPersistence: {}", "{name: kept, port: 81}"),
+    ] {
+        let resolved = resolved(&world(session, backends));
+        let verdict = verdict(&resolved, "HTTPRoute default/r");
+        assert!(verdict.conditions[0].status, "{session} {backends}");
+        assert_eq!(verdict.conditions.len(), 2, "{session} {backends}");
+    }
+}
+
 #[test]
 fn messages_fit_into_a_condition() {
     let backends = "{name: ghost, port: 80}, ".repeat(16);

@@ -17,6 +17,8 @@ mod pool;
 mod replay;
 mod retry;
 mod routing;
+mod service;
+mod sticky;
 mod streaming;
 mod suite;
 mod upgrade;

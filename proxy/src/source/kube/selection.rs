@@ -91,6 +91,11 @@ impl Selection {
             labels: object.metadata.labels,
             creation_timestamp: object.metadata.creation_timestamp,
             generation: object.metadata.generation,
+            uid: object.metadata.uid,
+            annotations: object.metadata.annotations.and_then(|mut annotations| {
+                annotations.retain(|name, _| name.starts_with(object::ANNOTATION_PREFIX));
+                (!annotations.is_empty()).then_some(annotations)
+            }),
             ..ObjectMeta::default()
         };
         if let Some(fields) = object.data.as_object_mut() {

@@ -5,7 +5,8 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use weft_gamma::object::{
-    EndpointSlice, NamespacedName, ObjectKey, Objects, Problem, Service, SliceEndpoint, SlicePort,
+    EndpointSlice, Hints, InternalTraffic, NamespacedName, ObjectKey, Objects, Problem, Service,
+    SliceEndpoint, SlicePort,
 };
 use weft_gamma::route::{Route, RouteKind};
 
@@ -183,7 +184,8 @@ impl View {
                 if let Selection::Slices(name) = selection
                     && let Some(service) = self.service(name)
                 {
-                    let slice = by_cluster_ip(service);
+                    let (service, slice) = by_cluster_ip(service);
+                    objects.services.insert(service.name.clone(), Arc::new(service));
                     objects.slices.insert(slice.name.clone(), Arc::new(slice));
                 }
             }
@@ -331,10 +333,10 @@ fn needs_of_route(route: &Route) -> BTreeSet<Selection> {
 }
 
 /// Where the slices may not be read, the Service's own address stands for its endpoints: the choice
-/// among them is then kube-proxy's.
-fn by_cluster_ip(service: &Service) -> EndpointSlice {
+/// among them is then kube-proxy's, and by which rules it chooses too.
+fn by_cluster_ip(service: &Service) -> (Service, EndpointSlice) {
     let NamespacedName { namespace, name } = service.name.clone();
-    EndpointSlice {
+    let slice = EndpointSlice {
         // No slice of the cluster can have this name.
         name: NamespacedName { namespace, name: format!("{name} (cluster address)") },
         service: Some(name),
@@ -358,8 +360,12 @@ fn by_cluster_ip(service: &Service) -> EndpointSlice {
                 serving: true,
                 terminating: false,
                 target: None,
+                node: None,
                 zone: None,
+                hints: Hints::default(),
             })
             .collect(),
-    }
+    };
+    let internal_traffic = InternalTraffic::Cluster;
+    (Service { client_affinity: None, internal_traffic, ..service.clone() }, slice)
 }

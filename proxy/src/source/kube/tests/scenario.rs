@@ -9,7 +9,7 @@ use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout};
-use weft_gamma::endpoints;
+use weft_gamma::endpoints::{self, Place};
 use weft_gamma::object::NamespacedName;
 
 use super::objects::name;
@@ -143,7 +143,9 @@ pub(super) fn endpoints_of(snapshot: &Snapshot, service: &str) -> Vec<SocketAddr
     let slices = snapshot.objects.slices.values().filter(|slice| {
         slice.name.namespace == service.namespace && slice.service.as_ref() == Some(&service.name)
     });
-    let ready = endpoints::ready(slices.map(AsRef::as_ref), "http");
+    let slices = slices.map(AsRef::as_ref);
+    let policy = snapshot.objects.services[&service].internal_traffic;
+    let ready = endpoints::for_pod(slices, "http", policy, &Place::default());
     ready.into_iter().map(|endpoint| endpoint.addr).collect()
 }
 

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use kube::api::DynamicObject;
 use serde_json::{Value, json};
-use weft_gamma::object::{Kind, ObjectKey};
+use weft_gamma::object::{InternalTraffic, Kind, ObjectKey};
 use weft_gamma::route::RouteKind;
 
 use super::objects::{backend_ref, grant, name, route, route_of, service, slice};
@@ -320,6 +320,52 @@ fn what_means_nothing_to_traffic_is_no_news() {
         cluster.view.change(&selected("http shop"), change);
         assert!(cluster.news().is_none());
     }
+}
+
+#[test]
+fn what_our_own_annotations_say_is_news() {
+    let mut cluster = Cluster::with_a();
+    let mut value = route("shop/r", "shop/a", &["shop/a"]);
+    cluster.apply("http shop", &value);
+    cluster.news();
+    let key = selected("http shop").key(&object(&value));
+    let sticky = |cluster: &mut Cluster| {
+        cluster.news().map(|snapshot| snapshot.objects.routes[&key].sticky_split.is_some())
+    };
+    value["metadata"]["annotations"] = json!({"note": "x"});
+    cluster.apply("http shop", &value);
+    assert_eq!(sticky(&mut cluster), None);
+    value["metadata"]["annotations"] = json!({"note": "x", "weft.mesh/sticky-split": "session"});
+    cluster.apply("http shop", &value);
+    assert_eq!(sticky(&mut cluster), Some(true));
+    value["metadata"]["annotations"]["note"] = "y".into();
+    cluster.apply("http shop", &value);
+    assert_eq!(sticky(&mut cluster), None);
+    value["metadata"]["annotations"] = json!(null);
+    cluster.apply("http shop", &value);
+    assert_eq!(sticky(&mut cluster), Some(false));
+}
+
+#[test]
+fn where_slices_are_forbidden_the_policies_are_kube_proxys() {
+    let mut cluster = Cluster::with_a();
+    let mut value = service("shop/a", &[IP]);
+    value["metadata"]["uid"] = "uid-of-a".into();
+    value["spec"]["internalTrafficPolicy"] = "Local".into();
+    value["spec"]["sessionAffinity"] = "ClientIP".into();
+    cluster.apply("services shop/a", &value);
+    let service = |snapshot: &Snapshot| snapshot.objects.services[&name("shop/a")].clone();
+    let own = service(&cluster.news().unwrap());
+    assert_eq!(own.uid.as_deref(), Some("uid-of-a"));
+    assert!(own.client_affinity.is_some() && own.internal_traffic == InternalTraffic::Local);
+    cluster.unavailable("slices shop/a", Unavailable::Forbidden);
+    let snapshot = cluster.news().unwrap();
+    let stand_in = service(&snapshot);
+    assert_eq!(
+        (stand_in.client_affinity, stand_in.internal_traffic),
+        (None, InternalTraffic::Cluster)
+    );
+    assert_eq!(endpoints_of(&snapshot, "shop/a"), ["10.96.0.1:80".parse().unwrap()]);
 }
 
 #[test]
