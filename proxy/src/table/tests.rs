@@ -190,7 +190,7 @@ fn a_rule_becomes_what_it_must_answer() {
             "forward to 1",
         ),
         (
-            "{sessionPersistence: {}, backendRefs: [{name: one, port: 80}]}",
+            "{sessionPersistence: {type: Spoon}, backendRefs: [{name: one, port: 80}]}",
             "refuse spec.rules[0].sessionPersistence",
         ),
         (

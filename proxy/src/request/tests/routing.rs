@@ -209,7 +209,7 @@ fn a_rule_without_backends_or_with_an_unknown_filter_answers_500() {
                 "rule_refused",
             ),
             (
-                "{sessionPersistence: {}, backendRefs: [{name: reviews-v1, port: 80}]}",
+                "{sessionPersistence: {type: Spoon}, backendRefs: [{name: reviews-v1, port: 80}]}",
                 "rule_refused",
             ),
         ] {
