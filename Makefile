@@ -11,7 +11,7 @@ export WEFT_BIN_DIR := $(abspath $(TARGET))/demo
 export PATH := $(PATH):$(abspath $(TARGET))/tools:/usr/local/sbin:/usr/sbin:/sbin
 
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-shell test lint build clean
+.PHONY: help demo demo-shell test properties lint build clean
 
 help: ## This list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -31,6 +31,12 @@ test: ## All tests: unit, property, in-process, and in network namespaces
 	@$(NEEDS) lab promtool
 	$(BUILD)
 	cargo test --workspace --no-fail-fast
+
+properties: ## 100,000 random routes and requests against a plain scan, and status against the table
+	@$(NEEDS) build
+	@# 1 to 15 requests a case.
+	PROPTEST_CASES=12500 cargo test --profile demo -p weft-gamma --lib property
+	PROPTEST_CASES=100000 cargo test -p weft-proxy --lib agreement
 
 lint: ## Formatting, clippy without warnings, and cargo-deny where it is installed
 	@$(NEEDS) build

@@ -1,5 +1,7 @@
 //! From objects to a table: shares, refusals, and what outlives a table.
 
+mod agreement;
+
 use std::sync::Arc;
 use std::time::Duration;
 

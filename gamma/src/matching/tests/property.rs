@@ -370,7 +370,7 @@ const HTTP_PATHS: &[&str] =
 const GRPC_PATHS: &[&str] = &["/s.A/M", "/s.A/N", "/s.B/M", "/s.C/O", "/s.A", "/"];
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 256, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn http_select_equals_a_scan(
