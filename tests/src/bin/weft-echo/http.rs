@@ -96,8 +96,7 @@ pub(crate) async fn serve(
         let service = Arc::clone(&service);
         async move { answer(&service, request, peer).await }
     });
-    let mut builder = auto::Builder::new(TokioExecutor::new());
-    builder.http1().pipeline_flush(true);
+    let builder = auto::Builder::new(TokioExecutor::new());
     let connection = builder.serve_connection_with_upgrades(TokioIo::new(stream), handler);
     let mut connection = pin!(connection);
     tokio::select! {
