@@ -44,7 +44,7 @@ impl<'a> Attachment<'a> {
         self.ports.iter().flatten().copied().filter(|port| !self.has_lost(*port))
     }
 
-    fn has_lost(&self, port: usize) -> bool {
+    pub(crate) fn has_lost(&self, port: usize) -> bool {
         self.lost.iter().any(|(lost, _)| *lost == port)
     }
 }

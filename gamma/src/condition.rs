@@ -80,6 +80,21 @@ impl ConditionType {
     }
 }
 
+impl Condition {
+    /// Whether it tells of something that its route's author should mend.
+    pub fn is_complaint(&self) -> bool {
+        match self.kind {
+            ConditionType::PartiallyInvalid => self.status,
+            ConditionType::Accepted | ConditionType::ResolvedRefs => !self.status,
+        }
+    }
+
+    /// The API's literal string for its status.
+    pub fn status_str(&self) -> &'static str {
+        if self.status { "True" } else { "False" }
+    }
+}
+
 impl Reason {
     /// The API's literal string.
     pub fn as_str(self) -> &'static str {

@@ -1,6 +1,7 @@
 //! The endpoints of a Service's port that take one pod's requests, from its EndpointSlices: those that
 //! kube-proxy on the pod's node would send it to. The proxy's compiler calls it.
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
@@ -23,6 +24,17 @@ pub struct Place {
     /// The node's zone (its label `topology.kubernetes.io/zone`). Without it hints for zones are
     /// ignored, as kube-proxy does on a node without the label.
     pub zone: Option<String>,
+}
+
+/// Whether an endpoint takes requests, wherever they come from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Readiness {
+    /// It does.
+    Ready,
+    /// It is on its way out but still serves: it does where none is ready.
+    Leaving,
+    /// It does not.
+    NotReady,
 }
 
 /// An endpoint of the port in question, as its slice has it.
@@ -52,9 +64,11 @@ pub fn for_pod<'a>(
     if internal_traffic == InternalTraffic::Local {
         candidates.retain(|it| place.node.is_some() && it.slice.node == place.node);
     }
-    let (ready, rest): (Vec<_>, Vec<_>) = candidates.into_iter().partition(|it| it.slice.ready);
+    let of = |it: &Candidate<'_>| Readiness::of(it.slice);
+    let (ready, rest): (Vec<_>, Vec<_>) =
+        candidates.into_iter().partition(|it| of(it) == Readiness::Ready);
     let chosen: Vec<_> = if ready.is_empty() {
-        rest.into_iter().filter(|it| it.slice.serving && it.slice.terminating).collect()
+        rest.into_iter().filter(|it| of(it) == Readiness::Leaving).collect()
     } else if internal_traffic == InternalTraffic::Cluster {
         by_hints(ready, place)
     } else {
@@ -88,6 +102,22 @@ pub fn zone_of_node<'a>(
         .find_map(|endpoint| endpoint.zone.as_deref())
 }
 
+/// All endpoints of the TCP port named `port_name`, wherever they are and those that take no requests
+/// among them, in the order of their addresses, each address once: for people who ask.
+pub fn all<'a>(
+    slices: impl Iterator<Item = &'a EndpointSlice>,
+    port_name: &str,
+) -> BTreeMap<SocketAddr, Readiness> {
+    let mut all = BTreeMap::new();
+    for candidate in candidates(slices, port_name) {
+        let readiness = Readiness::of(candidate.slice);
+        // While an endpoint moves from one slice to another it may be in both.
+        let known = all.entry(candidate.addr).or_insert(readiness);
+        *known = readiness.min(*known);
+    }
+    all
+}
+
 fn candidates<'a>(
     slices: impl Iterator<Item = &'a EndpointSlice>,
     port_name: &str,
@@ -117,6 +147,16 @@ fn by_hints<'a>(ready: Vec<Candidate<'a>>, place: &Place) -> Vec<Candidate<'a>> 
         }
     }
     ready
+}
+
+impl Readiness {
+    fn of(endpoint: &SliceEndpoint) -> Self {
+        match endpoint {
+            SliceEndpoint { ready: true, .. } => Readiness::Ready,
+            SliceEndpoint { serving: true, terminating: true, .. } => Readiness::Leaving,
+            _ => Readiness::NotReady,
+        }
+    }
 }
 
 #[cfg(test)]

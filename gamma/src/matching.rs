@@ -10,10 +10,12 @@
 //! held against the request in full, and the least place wins.
 
 mod bucket;
+mod consider;
 mod criteria;
 mod sni;
 
 use std::collections::{BTreeSet, HashMap};
+use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use http::{HeaderMap, Method};
@@ -21,6 +23,7 @@ use http::{HeaderMap, Method};
 pub use self::sni::SniMatcher;
 
 use self::bucket::Bucket;
+pub use self::consider::{Considered, Criterion, Unmet, consider_server_name};
 use self::criteria::RequestHeaders;
 use crate::precedence::{GrpcRank, HttpRank};
 use crate::resolve::ResolvedRule;
@@ -182,7 +185,9 @@ impl HttpIndex {
     fn select(&self, candidates: &[Candidate], request: &RequestView<'_>) -> Option<usize> {
         let headers = RequestHeaders::new(request.headers);
         let holds = |place: usize| {
-            candidates[place].http().is_some_and(|it| criteria::http(it, request, headers))
+            candidates[place]
+                .http()
+                .is_some_and(|it| criteria::http(it, request, headers, at_the_first).is_continue())
         };
         let find = |bucket: &Bucket| bucket.select(headers, request.query, holds);
         let exact = || self.exact.get(request.path).and_then(find);
@@ -241,7 +246,9 @@ impl GrpcIndex {
         let headers = RequestHeaders::new(request.headers);
         let name = criteria::grpc_name(request.path);
         let holds = |place: usize| {
-            candidates[place].grpc().is_some_and(|it| criteria::grpc(it, name, headers))
+            candidates[place]
+                .grpc()
+                .is_some_and(|it| criteria::grpc(it, name, headers, at_the_first).is_continue())
         };
         let find = |bucket: &Bucket| bucket.select(headers, None, holds);
         let service = name.and_then(|(service, _)| self.services.get(service));
@@ -264,6 +271,11 @@ impl GrpcMethods {
         }
         Self { methods: buckets(methods, candidates), others: Bucket::new(others, candidates) }
     }
+}
+
+/// One criterion that is not met is enough to know.
+fn at_the_first(_: Criterion<'_>) -> ControlFlow<()> {
+    ControlFlow::Break(())
 }
 
 /// The candidates of one kind with their places, in order.

@@ -4,9 +4,14 @@
 //! port stands for its route's age and name and for its place in the route; [`crate::matching`] sorts
 //! matches by [`HttpRank`], [`GrpcRank`] or [`SniRank`], of which that index is the last part but one.
 //!
-//! In all of them, the lesser value takes precedence.
+//! In all of them, the lesser value takes precedence. [`decision`] says which of the API's sentences
+//! put one match before another.
+
+mod decision;
 
 use std::cmp::{Ordering, Reverse};
+
+pub use self::decision::{Decision, decision};
 
 use crate::object::NamespacedName;
 use crate::policy::BackendTrafficPolicy;

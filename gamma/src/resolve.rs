@@ -5,12 +5,14 @@
 //! so that status cannot disagree with traffic.
 
 mod rules;
+mod standing;
 mod verdict;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use self::rules::RouteRules;
+pub use self::standing::{Place, Standing, near_miss, standings};
 use crate::attach::{Attachment, Group, attach};
 use crate::condition::{Reason, Verdict};
 use crate::object::{NamespacedName, ObjectKey, Objects, Service, ServicePort, Transport};
@@ -167,8 +169,7 @@ pub fn resolve(objects: &Objects, settings: &Settings) -> Resolved {
 
 /// Resolves one Service: what [`resolve`] has for it, without the rest.
 pub fn resolve_parent(objects: &Objects, service: &Service, settings: &Settings) -> ResolvedParent {
-    let attached = |route: &&Route| route.parent_services().any(|name| name == service.name);
-    let routes: Vec<&Route> = objects.routes.values().map(|it| &**it).filter(attached).collect();
+    let routes = routes_of(objects, &service.name);
     Pass::new(objects, service, &routes, settings).into_parent()
 }
 
@@ -199,7 +200,10 @@ impl<'a> Pass<'a> {
         routes: &[&'a Route],
         settings: &Settings,
     ) -> Self {
-        let attachments = attach(service, routes.iter().copied());
+        let mut attachments = attach(service, routes.iter().copied());
+        // "The oldest Route", then "The Route appearing first in alphabetical order": this order
+        // stands in the rules' indices, by which a Matcher breaks ties.
+        attachments.sort_by_key(|it| (RouteOrder::of(it.route), it.index));
         let rules = routes.iter().map(|route| {
             let rules = rules::resolve(route, &service.name.namespace, objects, settings);
             (&route.key, rules)
@@ -211,11 +215,8 @@ impl<'a> Pass<'a> {
         &self.rules[&attachment.route.key]
     }
 
-    fn into_parent(mut self) -> ResolvedParent {
+    fn into_parent(self) -> ResolvedParent {
         let service = self.service;
-        // "The oldest Route", then "The Route appearing first in alphabetical order": this order
-        // stands in the rules' indices, by which a Matcher breaks ties.
-        self.attachments.sort_by_key(|it| (RouteOrder::of(it.route), it.index));
         let tcp = |(_, port): &(usize, &ServicePort)| port.transport == Transport::Tcp;
         let ports = service.ports.iter().enumerate().filter(tcp);
         let ports = ports.map(|(index, port)| self.port(index, port)).collect();
@@ -246,6 +247,14 @@ impl<'a> Pass<'a> {
         }
         resolved
     }
+}
+
+/// The routes that name the Service as a parent.
+fn routes_of<'a>(objects: &'a Objects, service: &NamespacedName) -> Vec<&'a Route> {
+    let names = |route: &&Route| {
+        route.parents.iter().any(|it| it.service(&route.key.namespace).as_ref() == Some(service))
+    };
+    objects.routes.values().map(|route| &**route).filter(names).collect()
 }
 
 fn routes_by_parent(objects: &Objects) -> BTreeMap<NamespacedName, Vec<&Route>> {

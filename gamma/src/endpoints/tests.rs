@@ -1,4 +1,4 @@
-use super::{Place, for_pod, zone_of_node};
+use super::{Place, Readiness, all, for_pod, zone_of_node};
 use crate::object::{InternalTraffic, Objects};
 use crate::testing::objects;
 
@@ -178,4 +178,37 @@ endpoints:
     let objects = objects(&text);
     let zone = |node: &str| zone_of_node(objects.slices.values().map(|slice| &**slice), node);
     assert_eq!([zone("n1"), zone("n2"), zone("n3")], [Some("z1"), Some("z2"), None]);
+}
+
+#[test]
+fn all_endpoints_with_their_readiness() {
+    let one = slice(
+        "one",
+        "
+ports: [{name: http, port: 8080}]
+endpoints:
+- {addresses: [10.0.0.9]}
+- {addresses: [10.0.0.4], conditions: {ready: false, serving: true, terminating: true}}
+- {addresses: [10.0.0.5], conditions: {ready: false}}
+",
+    );
+    // It is on its way from one slice to another.
+    let two = slice(
+        "two",
+        "
+ports: [{name: http, port: 8080}]
+endpoints: [{addresses: [10.0.0.5], conditions: {ready: true}}]
+",
+    );
+    let objects = objects(&[one, two].join("\n---\n"));
+    let all = all(objects.slices.values().map(|slice| &**slice), "http");
+    let all: Vec<_> = all.iter().map(|(addr, it)| (addr.to_string(), *it)).collect();
+    assert_eq!(
+        all,
+        [
+            ("10.0.0.4:8080".to_owned(), Readiness::Leaving),
+            ("10.0.0.5:8080".to_owned(), Readiness::Ready),
+            ("10.0.0.9:8080".to_owned(), Readiness::Ready),
+        ]
+    );
 }

@@ -1,44 +1,76 @@
 //! Holds a request against the criteria of one match. [`crate::matching`] calls it.
 
 use std::borrow::Cow;
+use std::ops::ControlFlow;
 
 use http::header::{HeaderMap, HeaderName};
 
-use super::RequestView;
+use super::{Criterion, RequestView};
 use crate::path::has_prefix;
 use crate::route::{GrpcMatch, HeaderMatch, HttpMatch, PathMatch, QueryMatch, ValueMatch};
 
-/// Whether the request satisfies all criteria of an HTTPRoute's match.
-pub(super) fn http(
-    criteria: &HttpMatch,
+/// Holds a request against an HTTPRoute's match: calls `unmet` with each criterion that it does not
+/// satisfy, until that breaks. Continues to the end where the request satisfies all.
+pub(super) fn http<'m, B>(
+    criteria: &'m HttpMatch,
     request: &RequestView<'_>,
     headers: RequestHeaders<'_>,
-) -> bool {
-    // The path comes last: patterns cost the most, and where the path has led here it is cheap.
-    criteria.method.as_ref().is_none_or(|method| method == request.method)
-        && criteria.headers.iter().all(|header| headers.satisfy(header))
-        && criteria.query.iter().all(|param| query_satisfies(request.query, param))
-        && match &criteria.path {
-            PathMatch::Exact(path) => request.path == path,
-            PathMatch::Prefix(prefix) => has_prefix(request.path, prefix),
-            PathMatch::Regex(pattern) => pattern.is_match(request.path),
-            PathMatch::Unreadable => true,
+    mut unmet: impl FnMut(Criterion<'m>) -> ControlFlow<B>,
+) -> ControlFlow<B> {
+    if let Some(method) = &criteria.method
+        && method != request.method
+    {
+        unmet(Criterion::Method(method))?;
+    }
+    for header in &criteria.headers {
+        if !headers.satisfy(header) {
+            unmet(Criterion::Header(header))?;
         }
+    }
+    for param in &criteria.query {
+        if !query_satisfies(request.query, param) {
+            unmet(Criterion::QueryParam(param))?;
+        }
+    }
+    // The path comes last: patterns cost the most, and where the path has led here it is cheap.
+    let path = match &criteria.path {
+        PathMatch::Exact(path) => request.path == path,
+        PathMatch::Prefix(prefix) => has_prefix(request.path, prefix),
+        PathMatch::Regex(pattern) => pattern.is_match(request.path),
+        PathMatch::Unreadable => true,
+    };
+    if !path {
+        unmet(Criterion::Path(&criteria.path))?;
+    }
+    ControlFlow::Continue(())
 }
 
-/// Whether the request satisfies all criteria of a GRPCRoute's match.
-pub(super) fn grpc(
-    criteria: &GrpcMatch,
+/// Holds a request for the gRPC method `name` against a GRPCRoute's match, as [`http`] does.
+pub(super) fn grpc<'m, B>(
+    criteria: &'m GrpcMatch,
     name: Option<(&str, &str)>,
     headers: RequestHeaders<'_>,
-) -> bool {
-    let satisfied = |criterion: Option<&ValueMatch>, value: Option<&str>| match criterion {
-        None => true,
-        Some(criterion) => value.is_some_and(|value| matches_value(criterion, value.as_bytes())),
+    mut unmet: impl FnMut(Criterion<'m>) -> ControlFlow<B>,
+) -> ControlFlow<B> {
+    let satisfied = |criterion: &ValueMatch, value: Option<&str>| {
+        value.is_some_and(|value| matches_value(criterion, value.as_bytes()))
     };
-    satisfied(criteria.service.as_ref(), name.map(|(service, _)| service))
-        && satisfied(criteria.method.as_ref(), name.map(|(_, method)| method))
-        && criteria.headers.iter().all(|header| headers.satisfy(header))
+    if let Some(service) = &criteria.service
+        && !satisfied(service, name.map(|(service, _)| service))
+    {
+        unmet(Criterion::GrpcService(service))?;
+    }
+    if let Some(method) = &criteria.method
+        && !satisfied(method, name.map(|(_, method)| method))
+    {
+        unmet(Criterion::GrpcMethod(method))?;
+    }
+    for header in &criteria.headers {
+        if !headers.satisfy(header) {
+            unmet(Criterion::Header(header))?;
+        }
+    }
+    ControlFlow::Continue(())
 }
 
 /// The service and the method in the path `/service/method`; None if it is not of that form.
@@ -123,14 +155,19 @@ pub(super) fn decode(text: &str) -> Cow<'_, [u8]> {
     Cow::Owned(decoded)
 }
 
+fn query_satisfies(query: Option<&str>, criterion: &QueryMatch) -> bool {
+    query_value(query, &criterion.name)
+        .is_some_and(|value| matches_value(&criterion.value, &decode(value)))
+}
+
+/// The value of a query's parameter, as it is written there.
+///
 /// "If a query param is repeated in an HTTP request, the behavior is purposely left undefined, since
 /// different data planes have different capabilities. However, it is *recommended* that
 /// implementations should match against the first value of the param".
-fn query_satisfies(query: Option<&str>, criterion: &QueryMatch) -> bool {
+pub(super) fn query_value<'q>(query: Option<&'q str>, name: &str) -> Option<&'q str> {
     let mut pairs = query_pairs(query.unwrap_or_default());
-    pairs
-        .find(|(name, _)| **name == *criterion.name.as_bytes())
-        .is_some_and(|(_, value)| matches_value(&criterion.value, &decode(value)))
+    pairs.find(|(other, _)| **other == *name.as_bytes()).map(|(_, value)| value)
 }
 
 fn matches_value(criterion: &ValueMatch, value: &[u8]) -> bool {

@@ -1,5 +1,6 @@
 //! Section by section what the API says of matching, and that the index changes none of it.
 
+mod consider;
 mod property;
 
 use http::{HeaderMap, HeaderValue, Method};

@@ -4,6 +4,7 @@
 mod attachment;
 mod backends;
 mod scenarios;
+mod standing;
 mod status;
 mod streams;
 

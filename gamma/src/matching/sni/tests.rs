@@ -3,6 +3,7 @@
 use proptest::prelude::*;
 
 use super::SniMatcher;
+use crate::matching::consider_server_name;
 use crate::object::Objects;
 use crate::testing::{add, add_service, port, resolved, route};
 
@@ -52,6 +53,12 @@ proptest! {
         let resolved = resolved(&objects);
         let rules = &port(&resolved, "default/demo", 443).producer.rules;
         let found = SniMatcher::new(rules).select(Some(&name));
+        // What people are told is what happens, also to a client that names no server.
+        for name in [Some(name.as_str()), None] {
+            let considered = consider_server_name(rules, name);
+            let first = considered.iter().find(|it| it.unmet.is_empty());
+            prop_assert_eq!(first.map(|it| it.selected), SniMatcher::new(rules).select(name));
+        }
         let found = found.map(|selected| rules[selected.rule].route.name.clone());
         prop_assert_eq!(found, scan(&routes, &name).map(|index| format!("r{index}")));
     }

@@ -12,9 +12,10 @@ use proptest::sample::select;
 use regex::Regex;
 use serde_json::{Value, json};
 
-use super::super::Matcher;
+use super::super::{Matcher, Selected};
 use crate::object::{Objects, decode};
-use crate::resolve::Attached;
+use crate::precedence::{Decision, decision};
+use crate::resolve::ResolvedRule;
 use crate::route::RouteKind;
 use crate::testing::{Request, add_service, port, resolved};
 
@@ -320,6 +321,12 @@ fn scan(
     best.map(|(_, (_, name), rule, matched)| (name.to_owned(), rule, matched))
 }
 
+/// The rules of a port, and the objects that they come from.
+struct Attached {
+    rules: Vec<ResolvedRule>,
+    routes: Objects,
+}
+
 /// The rules of `routes` as the crate reads and attaches them.
 fn attached(kind: &str, routes: &[ModelRoute]) -> Attached {
     let mut objects = Objects::default();
@@ -346,9 +353,12 @@ fn attached(kind: &str, routes: &[ModelRoute]) -> Attached {
         }
     }
     let resolved = resolved(&objects);
-    port(&resolved, "default/demo", 80).producer.clone()
+    let rules = port(&resolved, "default/demo", 80).producer.rules.clone();
+    Attached { rules, routes: objects }
 }
 
+/// Route, rule and match, as the matcher finds them; checks that looking at every match in turn, as
+/// is done for people who ask, comes to the same.
 fn selected(
     attached: &Attached,
     matcher: &Matcher,
@@ -359,9 +369,32 @@ fn selected(
     for (name, value) in &request.headers {
         text.push_str(&format!("\n{name}: {value}"));
     }
-    let selected = matcher.select(&Request::parse(&text).view())?;
+    let request = Request::parse(&text);
+    let selected = matcher.select(&request.view());
+    let holding = matcher.consider(request.view()).filter(|it| it.unmet.is_empty());
+    let holding: Vec<Selected> = holding.map(|it| it.selected).collect();
+    assert_eq!(holding.first().copied(), selected, "{text}");
+    for other in holding.iter().skip(1) {
+        let decision = decision(&attached.rules, &attached.routes, holding[0], *other);
+        assert!(speaks_for_the_winner(decision), "{decision:?} in {text}");
+    }
+    let selected = selected?;
     let rule = &attached.rules[selected.rule];
     Some((rule.route.name.clone(), rule.index, selected.matched))
+}
+
+/// Whether what the winner has is more than what the other has, where numbers decide.
+fn speaks_for_the_winner(decision: Decision) -> bool {
+    match decision {
+        Decision::LongerPrefix(one, other)
+        | Decision::MoreHeaders(one, other)
+        | Decision::MoreQueryParams(one, other) => one > other,
+        // A pattern has no characters to count, and ranks before nothing at all.
+        Decision::Service(one, other) | Decision::GrpcMethod(one, other) => {
+            one > other || (one, other) == (0, 0)
+        }
+        _ => true,
+    }
 }
 
 const HTTP_PATHS: &[&str] =
