@@ -14,6 +14,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use bytes::Bytes;
+use futures_util::future::BoxFuture;
 use http::header::{ACCEPT, ALLOW, CONTENT_TYPE, HOST, HeaderValue, ORIGIN};
 use http::{Method, Request, Response, StatusCode};
 use http_body::Body;
@@ -22,6 +23,7 @@ use tokio::net::TcpListener;
 
 pub use self::listen::{ListenError, listen, listen_on_all};
 
+use crate::explain::{Explanation, Question, Unexplained};
 use crate::log::LogHandle;
 use crate::metrics::{Format, Metrics};
 
@@ -33,9 +35,17 @@ pub struct AdminState {
     pub log: LogHandle,
     /// The compiled table and whatever else explains what the sidecar does.
     pub config: Arc<dyn Fn() -> serde_json::Value + Send + Sync>,
+    /// Says why a request goes where it goes.
+    pub explain: Explain,
     /// Begins to drain, as SIGTERM does; returns at once.
     pub drain: Arc<dyn Fn() + Send + Sync>,
 }
+
+/// Answers a question of [`crate::explain`].
+pub type Explain = Arc<dyn Fn(Question) -> Explaining + Send + Sync>;
+
+/// An answer under way.
+pub type Explaining = BoxFuture<'static, Result<Explanation, Unexplained>>;
 
 impl fmt::Debug for AdminState {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -122,6 +132,12 @@ const ADMIN_PORT: &[Endpoint] = &[
     Endpoint { path: "/", methods: GET, what: "this list" },
     Endpoint { path: "/config", methods: GET, what: "the routing table in force, as JSON" },
     Endpoint {
+        path: "/explain",
+        methods: &[Method::POST],
+        what: "why a request goes where it goes; the body is as in \
+               {\"request\": [\"GET\", \"http://reviews:9080/\"], \"headers\": [\"end-user: jason\"]}",
+    },
+    Endpoint {
         path: "/log-level",
         methods: &[Method::GET, Method::HEAD, Method::PUT],
         what: "what is logged; PUT changes it, with a body such as debug or \
@@ -152,6 +168,7 @@ where
     match find(ADMIN_PORT, &request) {
         Err(answer) => *answer,
         Ok("/config") => config(state),
+        Ok("/explain") => explain(state, request).await,
         Ok("/log-level") if request.method() == Method::PUT => set_log_level(state, request).await,
         Ok("/log-level") => text(StatusCode::OK, state.log.current() + "\n"),
         Ok("/drain") => {
@@ -208,9 +225,43 @@ fn ready(state: &AdminState) -> Answer {
 }
 
 fn config(state: &AdminState) -> Answer {
-    match serde_json::to_string_pretty(&(state.config)()) {
-        Ok(json) => answer(StatusCode::OK, "application/json", json + "\n"),
-        Err(error) => text(StatusCode::INTERNAL_SERVER_ERROR, format!("{error}\n")),
+    json(StatusCode::OK, &(state.config)())
+}
+
+/// Text for people, unless JSON is asked for.
+async fn explain<B>(state: &AdminState, request: Request<B>) -> Answer
+where
+    B: Body,
+    B::Error: fmt::Display,
+{
+    let wants_json = request.headers().get_all(ACCEPT).iter().any(|it| it == "application/json");
+    let body = match request.into_body().collect().await {
+        Ok(body) => body.to_bytes(),
+        Err(error) => return text(StatusCode::BAD_REQUEST, format!("no body: {error}\n")),
+    };
+    let explained = match serde_json::from_slice(&body) {
+        Ok(words) => match Question::parse(&words) {
+            Ok(question) => (state.explain)(question).await,
+            Err(bad) => Err(bad.into()),
+        },
+        Err(error) => {
+            let message = format!("the body is not a question in JSON: {error}\n");
+            return text(StatusCode::BAD_REQUEST, message);
+        }
+    };
+    match explained {
+        Ok(explanation) if wants_json => json(StatusCode::OK, &explanation),
+        Ok(explanation) => text(StatusCode::OK, explanation.to_string()),
+        Err(error) => {
+            let status = match &error {
+                Unexplained::BadQuestion(_) => StatusCode::BAD_REQUEST,
+                Unexplained::UnknownHost(_) | Unexplained::NoSuchPort(_) => {
+                    StatusCode::UNPROCESSABLE_ENTITY
+                }
+                Unexplained::Unavailable(_) => StatusCode::SERVICE_UNAVAILABLE,
+            };
+            text(status, format!("{error}\n"))
+        }
     }
 }
 
@@ -260,6 +311,13 @@ fn is_loopback_host(host: &[u8]) -> bool {
 }
 
 type Answer = Response<Full<Bytes>>;
+
+fn json(status: StatusCode, value: &impl serde::Serialize) -> Answer {
+    match serde_json::to_string_pretty(value) {
+        Ok(json) => answer(status, "application/json", json + "\n"),
+        Err(error) => text(StatusCode::INTERNAL_SERVER_ERROR, format!("{error}\n")),
+    }
+}
 
 fn text(status: StatusCode, body: impl Into<Bytes>) -> Answer {
     answer(status, "text/plain; charset=utf-8", body)

@@ -297,11 +297,6 @@ pub enum AccessLogFormat {
 pub struct Buckets(Vec<f64>);
 
 impl Config {
-    /// From the command line and the environment; prints what is wrong, or the help, and exits.
-    pub fn from_environment() -> Config {
-        Config::parse()
-    }
-
     /// The pod that the sidecar stands in.
     pub fn pod(&self) -> Pod {
         Pod {
@@ -335,7 +330,7 @@ impl Config {
 }
 
 /// A namespace's name is a DNS label (RFC 1123).
-fn namespace(text: &str) -> Result<String, String> {
+pub(crate) fn namespace(text: &str) -> Result<String, String> {
     let allowed = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
     let is_label = (1..=63).contains(&text.len())
         && text.bytes().all(allowed)

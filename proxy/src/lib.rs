@@ -5,9 +5,12 @@
 
 pub mod admin;
 pub mod backend;
+pub mod check;
 pub mod client_hello;
+pub mod command;
 pub mod config;
 pub mod drain;
+pub mod explain;
 pub mod fault;
 mod filter;
 pub mod log;

@@ -5,13 +5,16 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use anyhow::Context;
+use anyhow::{Context, anyhow};
+use futures_util::FutureExt;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, watch};
 use weft_gamma::resolve::Settings;
 use weft_proxy::admin::{self, AdminState, Readiness};
+use weft_proxy::command::Command;
 use weft_proxy::config::Config;
 use weft_proxy::drain::Drain;
+use weft_proxy::explain::live::Live;
 use weft_proxy::log::{self, AccessLog, LogHandle};
 use weft_proxy::metrics::Metrics;
 use weft_proxy::publish::Publisher;
@@ -31,19 +34,29 @@ const METRICS_SWEEP: Duration = Duration::from_secs(60);
 enum Source {
     Manifests(ManifestSource),
     /// On demand, for the addresses that workers ask for.
-    ApiServer(mpsc::UnboundedReceiver<Lookup>),
+    ApiServer {
+        client: kube::Client,
+        lookups: mpsc::UnboundedReceiver<Lookup>,
+    },
 }
 
 fn main() -> ExitCode {
-    let config = Config::from_environment();
-    let log = match log::init(&config) {
+    match Command::from_environment() {
+        Command::Run(config) => main_of_sidecar(&config),
+        Command::Explain(options) => options.run(),
+        Command::Check(options) => options.run(),
+    }
+}
+
+fn main_of_sidecar(config: &Config) -> ExitCode {
+    let log = match log::init(config) {
         Ok(log) => log,
         Err(error) => {
             eprintln!("weft-proxy: {error:#}");
             return ExitCode::FAILURE;
         }
     };
-    match run(&config, log) {
+    match run(config, log) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             tracing::error!("{error:#}");
@@ -57,11 +70,20 @@ fn run(config: &Config, log: LogHandle) -> anyhow::Result<()> {
     let access_log = AccessLog::start(config.access_log, metrics.clone())?;
     let descriptors = rlimit::raise_open_files();
     let (lookup, lookups) = mpsc::unbounded_channel();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let source = match &config.manifests {
-        Some(folder) => Source::Manifests(ManifestSource::new(folder, metrics.clone())?),
-        None => Source::ApiServer(lookups),
+        Some(folder) => Source::Manifests(
+            ManifestSource::new(folder, metrics.clone())
+                .map_err(|error| anyhow!("{error} with --manifests or WEFT_MANIFESTS"))?,
+        ),
+        None => {
+            let client = runtime.block_on(kube::Client::try_default()).context(
+                "no API server to ask: run in a pod, set KUBECONFIG, or give --manifests",
+            )?;
+            Source::ApiServer { client, lookups }
+        }
     };
-    let on_demand = matches!(source, Source::ApiServer(_)).then_some(lookup);
+    let on_demand = source.client().is_some().then_some(lookup);
     let shared =
         Shared::new(metrics, access_log.clone(), Drain::default(), limits(config), on_demand);
 
@@ -86,7 +108,6 @@ fn run(config: &Config, log: LogHandle) -> anyhow::Result<()> {
         "weft-proxy is up",
     );
 
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let result = runtime.block_on(control(config, &shared, log, source));
     stop.send_replace(true);
     for thread in threads {
@@ -108,15 +129,27 @@ async fn control(
 ) -> anyhow::Result<()> {
     let readiness = Arc::new(Readiness::default());
     readiness.listeners_are_up();
-    let mut publisher = Publisher::new(shared.clone(), config.pod(), Settings::default());
+    let settings = Settings::default();
+    let mut publisher = Publisher::new(shared.clone(), config.pod(), settings);
+    let live = Arc::new(Live {
+        shared: shared.clone(),
+        in_force: publisher.in_force(),
+        namespace: config.namespace.clone(),
+        settings,
+        cluster: source.client(),
+    });
     let state = AdminState {
         readiness: readiness.clone(),
         metrics: shared.metrics.clone(),
         log,
         config: {
-            let (shared, problems) = (shared.clone(), publisher.problems());
-            Arc::new(move || problems.dump(&shared))
+            let in_force = publisher.in_force();
+            Arc::new(move || in_force.dump())
         },
+        explain: Arc::new(move |question| {
+            let live = live.clone();
+            async move { live.explain(&question).await }.boxed()
+        }),
         drain: {
             let drain = shared.drain.clone();
             Arc::new(move || drain.start())
@@ -164,6 +197,14 @@ async fn control(
 }
 
 impl Source {
+    /// Of the API server, where that is the source.
+    fn client(&self) -> Option<kube::Client> {
+        match self {
+            Self::Manifests(_) => None,
+            Self::ApiServer { client, .. } => Some(client.clone()),
+        }
+    }
+
     async fn run(
         self,
         config: &Config,
@@ -172,10 +213,7 @@ impl Source {
     ) -> anyhow::Result<()> {
         match self {
             Self::Manifests(source) => source.run(publish).await,
-            Self::ApiServer(lookups) => {
-                let client = kube::Client::try_default().await.context(
-                    "no API server to ask: run in a pod, set KUBECONFIG, or give --manifests",
-                )?;
+            Self::ApiServer { client, lookups } => {
                 let used = {
                     let shared = shared.clone();
                     UsedServices(Box::new(move || shared.table().take_used()))

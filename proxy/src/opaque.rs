@@ -91,7 +91,7 @@ async fn serve<'t>(
 ) -> Result<(), Ended> {
     let rule = select(destination, hello)?;
     record.selected(rule);
-    let backend = choose(rule)?;
+    let backend = choose(rule, rule.draw())?;
     record.chosen(backend);
     let target = match &backend.target {
         Ok(target) => target,
@@ -106,7 +106,10 @@ async fn serve<'t>(
 }
 
 /// The rule that a connection falls under. The choice is final, as that of a request.
-fn select<'t>(destination: &'t Destination, hello: &Hello) -> Result<&'t StreamRule, Ended> {
+pub(crate) fn select<'t>(
+    destination: &'t Destination,
+    hello: &Hello,
+) -> Result<&'t StreamRule, Ended> {
     let (kind, rule) = match (&destination.streams, hello) {
         (StreamRouting::Unrouted, _) => return Ok(&destination.unrouted_stream),
         (StreamRouting::Tcp { rules }, _) => ("TCPRoute", rules.first()),
@@ -131,15 +134,18 @@ fn select<'t>(destination: &'t Destination, hello: &Hello) -> Result<&'t StreamR
     })
 }
 
-/// "Connection rejections must respect weight": the backend is chosen before it is looked at.
-fn choose(rule: &StreamRule) -> Result<&WeightedBackend<TcpSeries>, Fault> {
+/// The backend that a connection goes to which has drawn this one, or none where the rule has none.
+///
+/// "Connection rejections must respect weight": the backend is drawn before it is looked at.
+pub(crate) fn choose<'t>(
+    rule: &StreamRule,
+    drawn: Option<&'t WeightedBackend<TcpSeries>>,
+) -> Result<&'t WeightedBackend<TcpSeries>, Fault> {
     match &rule.action {
-        Action::Forward(split) => split.choose().ok_or_else(|| {
+        Action::Refuse(why) => Err(Fault::new(Kind::RuleRefused, why.clone())),
+        Action::Forward(_) | Action::Answer => drawn.ok_or_else(|| {
             Fault::new(Kind::NoBackend, "the rule has no backend of a weight above 0")
         }),
-        Action::Refuse(why) => Err(Fault::new(Kind::RuleRefused, why.clone())),
-        // Filters answer, and rules of streams have none.
-        Action::Answer => Err(Fault::new(Kind::NoBackend, "the rule has no backend")),
     }
 }
 

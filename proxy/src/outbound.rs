@@ -139,15 +139,9 @@ async fn to_service(
 ) -> io::Result<()> {
     let connections = worker.shared.metrics.clone();
     let connections = connections.connections();
-    let (detected, mut first) = match &destination.streams {
-        // Whatever a connection carries, it is TCP: a TCPRoute needs none of its bytes.
-        StreamRouting::Tcp { .. } => (Detected::Other, Vec::new()),
-        // What the port does not declare, its routes do.
-        StreamRouting::Tls { .. } if !destination.declared.is_http() => (Detected::Tls, Vec::new()),
-        StreamRouting::Unrouted if destination.declared == Declared::Opaque => {
-            (Detected::Other, Vec::new())
-        }
-        _ => detect(&worker, &mut accepted.stream, &destination).await?,
+    let (detected, mut first) = match foreseen(&destination) {
+        Some(detected) => (detected, Vec::new()),
+        None => detect(&worker, &mut accepted.stream, &destination).await?,
     };
     match detected {
         Detected::Http1 | Detected::Http2 => {
@@ -183,6 +177,20 @@ async fn to_service(
             let stream = Stream { client, client_addr, original, is_tls, hello };
             opaque::to_service(&worker, stream, &destination).await
         }
+    }
+}
+
+/// What connections to the destination are taken for without a look at their bytes, where that is so.
+pub(crate) fn foreseen(destination: &Destination) -> Option<Detected> {
+    match &destination.streams {
+        // Whatever a connection carries, it is TCP: a TCPRoute needs none of its bytes.
+        StreamRouting::Tcp { .. } => Some(Detected::Other),
+        // What the port does not declare, its routes do.
+        StreamRouting::Tls { .. } if !destination.declared.is_http() => Some(Detected::Tls),
+        StreamRouting::Unrouted if destination.declared == Declared::Opaque => {
+            Some(Detected::Other)
+        }
+        _ => None,
     }
 }
 
@@ -256,7 +264,7 @@ async fn client_hello(
             Parsed::Complete { server_name } => return Ok(Hello::Tls(server_name)),
             Parsed::Incomplete => {}
             Parsed::NotTls => {
-                return refused("not_tls", "TLSRoutes are attached, and it is no TLS".to_owned());
+                return Ok(Hello::Refused(not_tls()));
             }
             Parsed::Invalid(why) => return refused("client_hello_invalid", why.to_owned()),
         }
@@ -273,6 +281,11 @@ async fn client_hello(
             return refused("client_closed", message);
         }
     }
+}
+
+/// A client that speaks something else than the TLS that TLSRoutes are held against.
+pub(crate) fn not_tls() -> Ended {
+    Ended { reason: "not_tls", message: "TLSRoutes are attached, and it is no TLS".into() }
 }
 
 async fn serve_http1(worker: &Rc<Worker>, stream: Prefixed, connection: Rc<Connection>) {

@@ -40,16 +40,33 @@ const HTTP2_PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 /// No method of the IANA registry is longer than 18 letters (`UPDATEREDIRECTREF` has 17).
 const LONGEST_METHOD: usize = 24;
 
+/// Which of a port's fields declares its protocol.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum DeclaredBy {
+    AppProtocol,
+    /// The name, or its part before the first `-`.
+    Name,
+    Nothing,
+}
+
 /// `appProtocol` first: the API says that implementations "SHOULD" honour it. Then the port's name,
 /// or its part before the first `-`, as is the custom of meshes.
 pub(crate) fn declared(port: &ServicePort) -> Declared {
+    declaration(port).0
+}
+
+/// What a port declares, and which of its fields does.
+pub(crate) fn declaration(port: &ServicePort) -> (Declared, DeclaredBy) {
     if let Some(protocol) = &port.app_protocol
         && let Some(declared) = by_app_protocol(protocol)
     {
-        return declared;
+        return (declared, DeclaredBy::AppProtocol);
     }
     let name = port.name.split_once('-').map_or(port.name.as_str(), |(prefix, _)| prefix);
-    by_name(name)
+    match by_name(name) {
+        Declared::Unknown => (Declared::Unknown, DeclaredBy::Nothing),
+        declared => (declared, DeclaredBy::Name),
+    }
 }
 
 fn by_app_protocol(protocol: &str) -> Option<Declared> {

@@ -132,12 +132,26 @@ impl User {
 impl Visit<'_> {
     /// The backend of the split: the one that the user was given before, as long as it is one of them.
     pub(crate) fn choose<'s>(&self, split: &'s Split) -> Option<&'s WeightedBackend> {
+        self.kept(split).or_else(|| split.choose())
+    }
+
+    /// The backend that the user gets whatever the odds; None where it is drawn.
+    pub(crate) fn kept<'s>(&self, split: &'s Split) -> Option<&'s WeightedBackend> {
         let keeps_backend = self.sessions.is_some_and(|sessions| sessions.keeps_backend);
         let token = self.token.as_ref().filter(|_| keeps_backend);
         token
             .and_then(|token| token.places().find_map(|place| split.named(place.backend)))
             .or_else(|| self.user.and_then(|user| split.choose_for(user)))
-            .or_else(|| split.choose())
+    }
+
+    /// Whether the request brings a session along that is good.
+    pub(crate) fn has_session(&self) -> bool {
+        self.token.is_some()
+    }
+
+    /// Whether a session begins with the answer.
+    pub(crate) fn begins_session(&self) -> bool {
+        self.token.is_none() && self.sessions.is_some_and(|sessions| sessions.begins)
     }
 
     /// The endpoint of a backend that the session is at; both by their digests.

@@ -90,16 +90,7 @@ impl Mesh {
 
     /// The mesh as a pod sees it, with other limits.
     pub(crate) fn of(pod: Pod, change: impl FnOnce(&mut Limits)) -> Self {
-        let mut limits = Limits {
-            detect_timeout: Duration::from_millis(100),
-            header_timeout: Duration::from_secs(10),
-            max_header_bytes: 64 * 1024,
-            max_headers: 100,
-            connect_timeout: Duration::from_secs(1),
-            pool_idle_timeout: Duration::from_secs(60),
-            pool_max_idle: 16,
-            lookup_timeout: Duration::from_secs(1),
-        };
+        let mut limits = Self::limits();
         change(&mut limits);
         let metrics = Metrics::new(&MetricsSettings::default());
         let compiler = Compiler::new(pod, Settings::default(), metrics.clone());
@@ -110,6 +101,20 @@ impl Mesh {
             objects: RefCell::default(),
             compiler: RefCell::new(compiler),
             services: Cell::new(0),
+        }
+    }
+
+    /// Those of a test that does not say otherwise.
+    pub(crate) fn limits() -> Limits {
+        Limits {
+            detect_timeout: Duration::from_millis(100),
+            header_timeout: Duration::from_secs(10),
+            max_header_bytes: 64 * 1024,
+            max_headers: 100,
+            connect_timeout: Duration::from_secs(1),
+            pool_idle_timeout: Duration::from_secs(60),
+            pool_max_idle: 16,
+            lookup_timeout: Duration::from_secs(1),
         }
     }
 
@@ -225,6 +230,11 @@ impl Mesh {
         self.publish();
     }
 
+    /// What the table in force was compiled from.
+    pub(crate) fn objects(&self) -> Objects {
+        self.objects.borrow().clone()
+    }
+
     fn publish(&self) {
         let table = self.compiler.borrow_mut().compile(&self.objects.borrow(), None).table;
         self.shared.publish(table);
@@ -272,7 +282,7 @@ impl Mesh {
     }
 }
 
-fn route(kind: &str, name: &str, parent: &str, rules: &str) -> Value {
+pub(crate) fn route(kind: &str, name: &str, parent: &str, rules: &str) -> Value {
     let (name, parent) = (namespaced(name), namespaced(parent));
     json!({
         "apiVersion": "gateway.networking.k8s.io/v1",

@@ -96,6 +96,17 @@ impl Shared {
         self.published.send_replace(count);
     }
 
+    /// Asks a source that is on demand what stands at `ip`, and waits until the table has it or it is
+    /// plain that there is nothing to be had, but not for ever.
+    pub(crate) async fn look_up(&self, ip: IpAddr) {
+        let Some(lookups) = &self.lookups else { return };
+        let (answer, answered) = oneshot::channel();
+        if lookups.send(Lookup { ip, answer }).is_ok() {
+            // Answered or not in time: the table says which.
+            let _ = tokio::time::timeout(self.limits.lookup_timeout, answered).await;
+        }
+    }
+
     /// The table that was published last.
     pub fn table(&self) -> Arc<Table> {
         self.table.load_full()
@@ -148,12 +159,7 @@ impl Worker {
         if table.destination(ip, port).is_some() || table.0.knows(ip) {
             return table;
         }
-        let Some(lookups) = &self.shared.lookups else { return table };
-        let (answer, answered) = oneshot::channel();
-        if lookups.send(Lookup { ip, answer }).is_ok() {
-            // Answered or not in time: the table says which.
-            let _ = tokio::time::timeout(self.shared.limits.lookup_timeout, answered).await;
-        }
+        self.shared.look_up(ip).await;
         self.table()
     }
 

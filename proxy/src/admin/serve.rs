@@ -26,9 +26,10 @@ pub(super) type RequestBody = tower_http::body::Limited<Incoming>;
 
 /// Requests that are answered at once; more wait to be accepted.
 const MAX_CONNECTIONS: usize = 64;
-const MAX_BODY_BYTES: usize = 4096;
+/// Enough for a question about a request with all the headers that one may have.
+const MAX_BODY_BYTES: usize = 128 * 1024;
 const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
-const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(15);
 /// From accept to close, whatever the client does: a scrape that is read slowly too.
 const CONNECTION_TIMEOUT: Duration = Duration::from_secs(60);
 

@@ -6,7 +6,11 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::task::JoinHandle;
 
+use futures_util::FutureExt;
+use weft_gamma::object::Objects;
+
 use super::*;
+use crate::explain::offline::Offline;
 use crate::metrics::MetricsSettings;
 
 /// Both servers on ports of their own.
@@ -35,6 +39,16 @@ async fn start() -> Servers {
         readiness: Arc::default(),
         log,
         config: Arc::new(|| serde_json::json!({"generation": 7})),
+        explain: Arc::new(|question| {
+            async move {
+                match question.host() {
+                    "away" => Err(Unexplained::Unavailable("nobody is there".into())),
+                    _ => Offline::new(Objects::default(), Vec::new(), "default".into())
+                        .explain(&question),
+                }
+            }
+            .boxed()
+        }),
         drain: Arc::new(move || {
             drain.fetch_add(1, Ordering::Relaxed);
         }),
@@ -135,9 +149,27 @@ async fn the_log_level_is_shown_and_changed() {
     let answer = ask(servers.admin, "PUT", "/log-level", "", "loud").await;
     assert!(answer.starts_with("HTTP/1.1 400 "), "{answer}");
     assert!(answer.contains("is no log level"), "{answer}");
-    let answer = ask(servers.admin, "PUT", "/log-level", "", &"x".repeat(5000)).await;
+    let answer = ask(servers.admin, "PUT", "/log-level", "", &"x".repeat(200_000)).await;
     assert!(answer.starts_with("HTTP/1.1 413 "), "{answer}");
     assert!(get(servers.admin, "/log-level").await.ends_with("\r\n\r\nweft_proxy=debug,warn\n"));
+}
+
+/// The answers are tested where they are made.
+#[tokio::test]
+async fn questions_are_answered_with_a_status_that_says_whose_turn_it_is() {
+    let servers = start().await;
+    for (body, expected, message) in [
+        ("{\"request\": [\"http://a/\"]}", 422, "there is no Service default/a"),
+        ("{\"request\": [\"http://away/\"]}", 503, "nobody is there"),
+        ("{\"request\": [\"ftp://a/\"]}", 400, "write it as in http://"),
+        ("{\"request\": [\"http://a/\"], \"header\": []}", 400, "unknown field `header`"),
+        ("GET http://a/", 400, "the body is not a question in JSON"),
+    ] {
+        let answer = ask(servers.admin, "POST", "/explain", "", body).await;
+        assert!(answer.starts_with(&format!("HTTP/1.1 {expected} ")), "{body}: {answer}");
+        assert!(answer.contains(message), "{body}: {answer}");
+    }
+    assert!(get(servers.admin, "/explain").await.contains("allow: POST\r\n"));
 }
 
 #[tokio::test]

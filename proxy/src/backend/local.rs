@@ -14,8 +14,8 @@ use super::balance::{Load, two_choices};
 use super::budget::Budget;
 use super::connect::{self, ConnectSettings};
 use super::pool::{Pool, PoolSettings};
-use super::{Backend, BackendName, EndpointSet, Scope};
-use crate::fault::{Fault, Kind};
+use super::{Backend, BackendName, EndpointSet};
+use crate::fault::Fault;
 use crate::rendezvous;
 use crate::request::{Backlog, RequestBody};
 
@@ -193,27 +193,7 @@ impl LocalBackend {
 
     /// Why there is no endpoint.
     pub(crate) fn no_endpoint(&self) -> Fault {
-        let service = &self.shared.name.service;
-        match &self.shared.endpoints().terms.scope {
-            Scope::Cluster => {
-                let message = format!("no endpoint of {} is ready", self.shared.name);
-                Fault::new(Kind::NoReadyEndpoint, message)
-            }
-            Scope::Node(Some(node)) => Fault::new(
-                Kind::NoLocalEndpoint,
-                format!(
-                    "Service {service} has internalTrafficPolicy: Local and no ready endpoint on \
-                     the node {node}"
-                ),
-            ),
-            Scope::Node(None) => Fault::new(
-                Kind::NoLocalEndpoint,
-                format!(
-                    "Service {service} has internalTrafficPolicy: Local and the sidecar does not \
-                     know its node: set WEFT_NODE_NAME"
-                ),
-            ),
-        }
+        self.shared.no_endpoint()
     }
 
     /// Notes that `endpoint` gave no connection, or none that held until the response head, and
@@ -295,7 +275,7 @@ impl LocalEndpoint {
 
 /// By the pod where it is known: the same on all of its ports, and another one for the next pod that
 /// gets the address.
-fn digest(endpoint: &Endpoint) -> u64 {
+pub(crate) fn digest(endpoint: &Endpoint) -> u64 {
     match &endpoint.target {
         Some(target) => rendezvous::digest([target.as_bytes()]),
         None => rendezvous::digest([endpoint.addr.to_string().as_bytes()]),

@@ -17,7 +17,7 @@ use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
 use weft_gamma::endpoints::Endpoint;
@@ -27,6 +27,8 @@ use weft_gamma::policy::RetryConstraint;
 use affinity::Affinity;
 pub(crate) use connect::{ConnectSettings, HTTP1_BUFFER, LocalExecutor, error_chain, set_options};
 pub(crate) use pool::PoolSettings;
+
+use crate::fault::{Fault, Kind};
 
 /// A port of a Service, with the endpoints behind it.
 #[derive(Debug)]
@@ -81,6 +83,37 @@ impl Backend {
     /// The current endpoints.
     pub fn endpoints(&self) -> arc_swap::Guard<Arc<EndpointSet>> {
         self.endpoints.load()
+    }
+
+    /// Why there is no endpoint.
+    pub(crate) fn no_endpoint(&self) -> Fault {
+        let service = &self.name.service;
+        match &self.endpoints().terms.scope {
+            Scope::Cluster => {
+                let message = format!("no endpoint of {} is ready", self.name);
+                Fault::new(Kind::NoReadyEndpoint, message)
+            }
+            Scope::Node(Some(node)) => Fault::new(
+                Kind::NoLocalEndpoint,
+                format!(
+                    "Service {service} has internalTrafficPolicy: Local and no ready endpoint on \
+                     the node {node}"
+                ),
+            ),
+            Scope::Node(None) => Fault::new(
+                Kind::NoLocalEndpoint,
+                format!(
+                    "Service {service} has internalTrafficPolicy: Local and the sidecar does not \
+                     know its node: set WEFT_NODE_NAME"
+                ),
+            ),
+        }
+    }
+
+    /// The digest of the endpoint that `sessionAffinity` keeps the pod at, once it has used one.
+    pub(crate) fn kept(&self) -> Option<u64> {
+        let timeout = self.endpoints().terms.client_affinity?;
+        self.affinity.kept(Instant::now(), timeout)
     }
 
     pub(crate) fn is_retired(&self) -> bool {

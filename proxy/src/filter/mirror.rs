@@ -40,6 +40,11 @@ impl Mirror {
         (numerator > 0).then_some(Self { target, series, numerator, denominator, draws })
     }
 
+    /// The share of the requests that is copied, in percent.
+    pub(crate) fn percent(&self) -> f64 {
+        (f64::from(self.numerator) * 100.0 / f64::from(self.denominator)).min(100.0)
+    }
+
     /// A copy of the request, if it is of the share that gets one.
     ///
     /// HTTPRequestMirrorFilter.fraction: "the fraction of requests that should be mirrored to

@@ -83,13 +83,33 @@ impl<'t> Chain<'t> {
         parts: &mut Parts,
         matched: Option<&PathMatch>,
     ) -> Vec<Mirrored<'t>> {
+        let mut copies = Vec::new();
+        self.walk(parts, matched, |filter, parts| {
+            if let Filter::Mirror(mirror) = filter {
+                copies.extend(mirror.copy(parts));
+            }
+        });
+        copies
+    }
+
+    /// Changes a request, filter by filter, and calls `then` after each with the request as it is then.
+    pub(crate) fn walk(
+        &self,
+        parts: &mut Parts,
+        matched: Option<&PathMatch>,
+        mut then: impl FnMut(&'t Filter, &Parts),
+    ) {
         // A backend's rewrite takes the place of its rule's: it replaces what was matched, which is
         // in the path that came.
         let original = rewrite::changes_path(self.backend).then(|| parts.uri.clone());
-        let mut copies = Vec::new();
-        run_on_request(self.rule, parts, None, matched, &mut copies);
-        run_on_request(self.backend, parts, original.as_ref(), matched, &mut copies);
-        copies
+        for filter in self.rule {
+            change(filter, parts, None, matched);
+            then(filter, parts);
+        }
+        for filter in self.backend {
+            change(filter, parts, original.as_ref(), matched);
+            then(filter, parts);
+        }
     }
 
     /// Changes a response, the proxy's own answers included.
@@ -111,21 +131,12 @@ impl<'t> Chain<'t> {
     }
 }
 
-fn run_on_request<'t>(
-    filters: &'t [Filter],
-    parts: &mut Parts,
-    original: Option<&Uri>,
-    matched: Option<&PathMatch>,
-    copies: &mut Vec<Mirrored<'t>>,
-) {
-    for filter in filters {
-        match filter {
-            Filter::RequestHeaders(modifier) => headers::modify(&mut parts.headers, modifier),
-            Filter::Rewrite(rewrite) => rewrite::apply(parts, rewrite, original, matched),
-            Filter::Mirror(mirror) => copies.extend(mirror.copy(parts)),
-            // Answered before anything is forwarded, or of the response.
-            Filter::Redirect(_) | Filter::ResponseHeaders(_) | Filter::Cors(_) => {}
-        }
+fn change(filter: &Filter, parts: &mut Parts, original: Option<&Uri>, matched: Option<&PathMatch>) {
+    match filter {
+        Filter::RequestHeaders(modifier) => headers::modify(&mut parts.headers, modifier),
+        Filter::Rewrite(rewrite) => rewrite::apply(parts, rewrite, original, matched),
+        // Of copies, answered before anything is forwarded, or of the response.
+        Filter::Mirror(_) | Filter::Redirect(_) | Filter::ResponseHeaders(_) | Filter::Cors(_) => {}
     }
 }
 

@@ -42,7 +42,7 @@ fn what_a_route_s_status_would_say_is_a_problem() {
         let mesh = Mesh::new();
         let mut publisher = publisher(&mesh);
         publisher.publish(snapshot(CLUSTER));
-        let dump = publisher.problems().dump(&mesh.shared);
+        let dump = publisher.in_force().dump();
         let problems = dump["problems"].to_string();
         assert!(
             problems.contains("HTTPRoute default/to-nowhere: ResolvedRefs=False"),
@@ -54,7 +54,7 @@ fn what_a_route_s_status_would_say_is_a_problem() {
         assert_eq!(mesh.shared.table().generation, 1);
 
         publisher.publish(snapshot("{kind: List, apiVersion: v1, items: []}"));
-        assert_eq!(publisher.problems().dump(&mesh.shared)["problems"], serde_json::json!([]));
+        assert_eq!(publisher.in_force().dump()["problems"], serde_json::json!([]));
         assert!(mesh.shared.metrics.encode().contains("\nweft_source_problems 0\n"));
     });
 }
@@ -72,7 +72,7 @@ fn where_only_some_services_are_known_the_others_are_no_destinations_and_no_prob
             mesh.shared.table().destination(addr.ip(), addr.port()).is_some()
         };
         assert!(at([10, 96, 0, 1]) && !at([10, 96, 0, 2]));
-        let problems = publisher.problems().dump(&mesh.shared)["problems"].to_string();
+        let problems = publisher.in_force().dump()["problems"].to_string();
         assert!(
             problems.contains("to-nowhere") && !problems.contains("no-such-port"),
             "{problems}"

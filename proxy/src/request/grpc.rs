@@ -75,7 +75,7 @@ fn message(message: &str) -> String {
 /// about one that cannot.
 ///
 /// gRPC over HTTP/2: "TimeoutValue → {positive integer as ASCII string of at most 8 digits}".
-pub(super) fn timeout(headers: &HeaderMap) -> Option<Duration> {
+pub(crate) fn timeout(headers: &HeaderMap) -> Option<Duration> {
     let (unit, digits) = headers.get(TIMEOUT)?.as_bytes().split_last()?;
     if digits.len() > 8 || !digits.iter().all(u8::is_ascii_digit) {
         return None;

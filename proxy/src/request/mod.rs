@@ -9,7 +9,7 @@ mod deadline;
 mod forward;
 mod gate;
 mod grpc;
-mod head;
+pub(crate) mod head;
 mod limited;
 mod mirror;
 mod record;
@@ -34,13 +34,14 @@ use weft_gamma::matching::{self, Matcher, RequestView};
 use weft_gamma::route::{Match, PathMatch, Redirect};
 
 pub(crate) use body::{RequestBody, ResponseBody};
+pub(crate) use grpc::timeout as grpc_timeout;
+pub(crate) use retry::is_idempotent;
 pub(crate) use tee::Backlog;
 
 use crate::fault::{Fault, Kind};
 use crate::filter::{self, Chain};
 use crate::prefixed::Reset;
-use crate::session::Visit;
-use crate::table::{Action, Destination, Routing, Rule, WeightedBackend};
+use crate::table::{Action, Destination, Routing, Rule, Target, WeightedBackend};
 use crate::worker::Worker;
 use access::AccessEntry;
 use deadline::Deadline;
@@ -62,14 +63,17 @@ pub(crate) struct Connection {
     pub(crate) reset: Reset,
 }
 
-/// The rule that applies to a request, and the path criterion by which it won.
-struct Selected<'t> {
-    rule: &'t Rule,
-    matched: Option<&'t PathMatch>,
+/// The rule that applies to a request.
+pub(crate) struct Selected<'t> {
+    pub(crate) rule: &'t Rule,
+    /// Which of the destination's matches won; None where no route is attached.
+    pub(crate) winner: Option<matching::Selected>,
+    /// The path criterion by which it won.
+    pub(crate) matched: Option<&'t PathMatch>,
 }
 
 /// What the rule makes of the request.
-enum Plan<'t> {
+pub(crate) enum Plan<'t> {
     /// The CORS filter answers, with these headers.
     Preflight(HeaderMap),
     Redirect(&'t Redirect),
@@ -155,7 +159,11 @@ async fn route<'t>(
         access.rule.clone_from(&selected.rule.source);
     }
     let visit = selected.rule.stickiness.as_ref().map(|it| it.visit(&parts.headers));
-    let backend = match plan(selected.rule, visit.as_ref(), &parts, chain)? {
+    let drawn = match (&selected.rule.action, &visit) {
+        (Action::Forward(split), Some(visit)) => visit.choose(split),
+        _ => selected.rule.draw(),
+    };
+    let backend = match plan(selected.rule, drawn, &parts, chain)? {
         Plan::Preflight(headers) => return Ok(preflight(headers)),
         Plan::Redirect(to) => {
             let request = Request::from_parts(parts, body);
@@ -179,9 +187,8 @@ async fn route<'t>(
     let upgrade = upgrade::Upgrade::asked(&mut parts);
     head::strip_hop_by_hop(&mut parts.headers);
     let mut copies = chain.on_request(&mut parts, selected.matched);
-    // HTTP/2 where the port says so or the client speaks gRPC; an upgrade is HTTP/1.1's.
     let over_http2 = is_grpc && parts.version == Version::HTTP_2;
-    let http2 = (target.http2 || over_http2) && upgrade.is_none();
+    let http2 = speaks_http2(target, over_http2, upgrade.is_some());
     if let Some(upgrade) = &upgrade {
         upgrade.request(&mut parts);
         // A mirror would have to be spoken to in a protocol that nobody here knows.
@@ -240,19 +247,17 @@ async fn route<'t>(
 
 /// The rule whose match ranks first. The choice is final: a rule that cannot be served does not
 /// fall through to the next.
-fn select<'t>(destination: &'t Destination, parts: &Parts) -> Result<Selected<'t>, Fault> {
+pub(crate) fn select<'t>(
+    destination: &'t Destination,
+    parts: &Parts,
+) -> Result<Selected<'t>, Fault> {
     let (kind, matcher, rules, cors) = match &destination.routing {
         Routing::Unrouted => {
-            return Ok(Selected { rule: &destination.unrouted, matched: None });
+            return Ok(Selected { rule: &destination.unrouted, winner: None, matched: None });
         }
         Routing::Routed { kind, matcher, rules, cors } => (kind, matcher, rules, *cors),
     };
-    let view = RequestView {
-        method: &parts.method,
-        path: parts.uri.path(),
-        query: parts.uri.query(),
-        headers: &parts.headers,
-    };
+    let view = view(parts);
     let mut selected = matcher.select(&view);
     if cors && filter::is_preflight(parts) {
         selected = announced(matcher, rules, &view, selected).or(selected);
@@ -275,7 +280,17 @@ fn select<'t>(destination: &'t Destination, parts: &Parts) -> Result<Selected<'t
         Some(Match::Http(matched)) => Some(&matched.path),
         _ => None,
     };
-    Ok(Selected { rule, matched })
+    Ok(Selected { rule, winner: Some(selected), matched })
+}
+
+/// What of a request is held against matches.
+pub(crate) fn view(parts: &Parts) -> RequestView<'_> {
+    RequestView {
+        method: &parts.method,
+        path: parts.uri.path(),
+        query: parts.uri.query(),
+        headers: &parts.headers,
+    }
 }
 
 /// The rule whose CORS filter answers a preflight that has `selected`: that of the request which it
@@ -298,30 +313,20 @@ fn announced(
     matcher.select(&RequestView { method, ..*view }).filter(|it| rules[it.rule].has_cors())
 }
 
-/// What the rule says to do, with the filters that apply from now on; `visit` of a rule whose users
-/// stay where they were.
-fn plan<'t>(
+/// What the rule says to do with a request that has drawn a backend, or none where the rule has none;
+/// with the filters that apply from now on.
+pub(crate) fn plan<'t>(
     rule: &'t Rule,
-    visit: Option<&Visit<'_>>,
+    drawn: Option<&'t WeightedBackend>,
     parts: &Parts,
     chain: &mut Chain<'t>,
 ) -> Result<Plan<'t>, Fault> {
-    let name = || match &rule.source {
-        Some(source) => format!("rule {} of {}", source.index, source.route),
-        None => "this port".to_owned(),
-    };
-    let chosen = match &rule.action {
-        Action::Refuse(why) => {
-            let why = format!("{} cannot be honoured: {why}", name());
-            return Err(Fault::new(Kind::RuleRefused, why));
-        }
-        Action::Answer => None,
-        Action::Forward(split) => match visit {
-            None => split.choose(),
-            Some(visit) => visit.choose(split),
-        },
-    };
-    let of_backend = chosen.map_or(&[][..], |backend| &backend.filters);
+    let name = || rule.source.as_ref().map_or("this port".to_owned(), ToString::to_string);
+    if let Action::Refuse(why) = &rule.action {
+        let why = format!("{} cannot be honoured: {why}", name());
+        return Err(Fault::new(Kind::RuleRefused, why));
+    }
+    let of_backend = drawn.map_or(&[][..], |backend| &backend.filters);
     *chain = Chain::new(&rule.filters, of_backend, &parts.headers);
     if let Some(answer) = chain.preflight(parts) {
         return match answer {
@@ -329,12 +334,18 @@ fn plan<'t>(
             Err(why) => Err(Fault::new(Kind::OriginNotAllowed, format!("{}: {why}", name()))),
         };
     }
-    if let Some(backend) = chosen {
+    if let Some(backend) = drawn {
         return Ok(Plan::Forward(backend));
     }
     filter::redirect(&rule.filters).map(Plan::Redirect).ok_or_else(|| {
         Fault::new(Kind::NoBackend, format!("{} has no backend of a weight above 0", name()))
     })
+}
+
+/// Whether a request goes on with HTTP/2: where the port says so, or the client speaks gRPC over it. An
+/// upgrade is HTTP/1.1's.
+pub(crate) fn speaks_http2(target: &Target, grpc: bool, upgrades: bool) -> bool {
+    (target.http2 || grpc) && !upgrades
 }
 
 /// The answer to a CORS preflight.
@@ -354,10 +365,7 @@ fn redirect(
     chain: &Chain<'_>,
 ) -> Result<Answer, Fault> {
     let (mut parts, body) = request.into_parts();
-    let host = parts.headers.get(HOST).and_then(|host| host.to_str().ok()).unwrap_or_default();
-    let port = destination.port.port;
-    let location = filter::location(redirect, host, &parts.uri, port, selected.matched)
-        .ok_or_else(|| Fault::new(Kind::RuleRefused, "the redirect's Location is no URI"))?;
+    let location = location(redirect, &parts, destination, selected.matched)?;
     if chain.mirrors() && upgrade::Upgrade::asked(&mut parts).is_none() {
         // Nobody else gets the request.
         let grpc = head::is_grpc(&parts.headers) && parts.version == Version::HTTP_2;
@@ -371,6 +379,18 @@ fn redirect(
     *response.status_mut() = redirect.status;
     response.headers_mut().insert(LOCATION, location);
     Ok(Answer::Own(response))
+}
+
+/// Where a redirect sends the client.
+pub(crate) fn location(
+    redirect: &Redirect,
+    parts: &Parts,
+    destination: &Destination,
+    matched: Option<&PathMatch>,
+) -> Result<HeaderValue, Fault> {
+    let host = parts.headers.get(HOST).and_then(|host| host.to_str().ok()).unwrap_or_default();
+    filter::location(redirect, host, &parts.uri, destination.port.port, matched)
+        .ok_or_else(|| Fault::new(Kind::RuleRefused, "the redirect's Location is no URI"))
 }
 
 /// Sends the head and waits with the body until the backend asks for it, as the client does.

@@ -71,7 +71,7 @@ struct Replay {
 
 impl<'r> Retries<'r> {
     pub(super) fn new(policy: Option<&'r Retry>, request: &Request<RequestBody>) -> Self {
-        let is_idempotent = is_idempotent(request);
+        let is_idempotent = is_idempotent(request.method(), request.headers());
         let may_replay = match policy {
             Some(policy) => policy.attempts > 0,
             None => is_idempotent && request.body().is_empty(),
@@ -146,11 +146,11 @@ impl<'r> Retries<'r> {
 }
 
 /// RFC 9110, section 9.2.2. An upgrade is what its protocol makes of it.
-fn is_idempotent(request: &Request<RequestBody>) -> bool {
+pub(crate) fn is_idempotent(method: &Method, headers: &HeaderMap) -> bool {
     matches!(
-        *request.method(),
+        *method,
         Method::GET | Method::HEAD | Method::OPTIONS | Method::TRACE | Method::PUT | Method::DELETE
-    ) && !request.headers().contains_key(header::UPGRADE)
+    ) && !headers.contains_key(header::UPGRADE)
 }
 
 impl Replay {

@@ -17,9 +17,12 @@ mod lines;
 mod reader;
 mod watch;
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
+
+use weft_gamma::object::ObjectKey;
 
 use self::reader::Reader;
 use self::watch::{Changes, Watch};
@@ -36,13 +39,26 @@ pub struct ManifestSource {
 
 /// A folder that nothing can be read from at the start.
 #[derive(Debug, thiserror::Error)]
-#[error(
-    "the manifest folder {folder} {problem}: give an existing one with --manifests or \
-         WEFT_MANIFESTS"
-)]
+#[error("the manifest folder {folder} {problem}: name an existing one")]
 pub struct FolderError {
     folder: String,
     problem: String,
+}
+
+/// A folder, read once.
+#[derive(Debug)]
+pub struct Folder {
+    pub snapshot: Snapshot,
+    /// The file and the line that each object begins in.
+    pub places: BTreeMap<ObjectKey, (PathBuf, usize)>,
+}
+
+/// Reads a folder once, as a source would at its start.
+pub fn read(folder: &Path) -> Result<Folder, FolderError> {
+    check(folder)?;
+    let mut reader = Reader::new(folder);
+    reader.read(&folder::list(folder));
+    Ok(Folder { snapshot: reader.snapshot(), places: reader.places() })
 }
 
 /// How often and how soon the folder is read.

@@ -12,8 +12,10 @@ use std::fmt;
 use std::net::IpAddr;
 use std::path::PathBuf;
 
+use serde::ser::{Serialize, SerializeStruct, Serializer};
 use tokio::sync::oneshot;
 use weft_gamma::object::{NamespacedName, ObjectKey, Objects};
+use weft_gamma::route::Refusal;
 
 /// All that a source knows at one moment.
 #[derive(Clone, Debug, Default)]
@@ -50,6 +52,21 @@ pub struct SourceProblem {
     pub message: String,
 }
 
+impl SourceProblem {
+    /// Whether it is why a rule or a policy is refused: then the conditions of its route or policy say it
+    /// as well.
+    pub(crate) fn is_refusal(&self, objects: &Objects) -> bool {
+        let Some(key) = &self.object else { return false };
+        let says_so = |it: &Refusal| it.field == self.field && it.message == self.message;
+        if let Some(route) = objects.routes.get(key) {
+            return route.rules.iter().flat_map(|it| &it.refusals).any(says_so);
+        }
+        let policy = objects.policies.values().find(|it| it.key() == *key);
+        // Without a target that can be read there is nothing that a condition could be about.
+        policy.is_some_and(|it| !it.targets.is_empty() && it.refusals.iter().any(says_so))
+    }
+}
+
 impl fmt::Display for SourceProblem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if let Some(file) = &self.file {
@@ -69,6 +86,21 @@ impl fmt::Display for SourceProblem {
     }
 }
 
+/// As `{"file": …, "line": …, "object": "HTTPRoute default/reviews", "field": …, "message": …}`.
+impl Serialize for SourceProblem {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut problem = serializer.serialize_struct("SourceProblem", 5)?;
+        let file = self.file.as_ref().map(|file| file.display().to_string());
+        problem.serialize_field("file", &file)?;
+        problem.serialize_field("line", &self.line)?;
+        let object = self.object.as_ref().map(ToString::to_string);
+        problem.serialize_field("object", &object)?;
+        problem.serialize_field("field", &self.field)?;
+        problem.serialize_field("message", &self.message)?;
+        problem.end()
+    }
+}
+
 /// Logs each problem once when it appears and once when it has gone.
 #[derive(Debug, Default)]
 pub(crate) struct ProblemLog {
@@ -77,7 +109,7 @@ pub(crate) struct ProblemLog {
 }
 
 impl ProblemLog {
-    pub(crate) fn report(&mut self, problems: &[SourceProblem]) {
+    pub(crate) fn report<'p>(&mut self, problems: impl IntoIterator<Item = &'p SourceProblem>) {
         let mut current = BTreeSet::new();
         let mut unsaid = 0;
         let mut said = 0;

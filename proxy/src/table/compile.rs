@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
-use weft_gamma::condition::{ConditionType, Reason};
+use weft_gamma::condition::Reason;
 use weft_gamma::endpoints;
 use weft_gamma::matching::{Matcher, SniMatcher};
 use weft_gamma::object::{
@@ -168,10 +168,7 @@ fn verdicts(
             if !verdict.parent.service(&route.namespace).is_some_and(|name| is_destination(&name)) {
                 continue;
             }
-            let bad = verdict.conditions.iter().filter(|condition| match condition.kind {
-                ConditionType::PartiallyInvalid => condition.status,
-                ConditionType::Accepted | ConditionType::ResolvedRefs => !condition.status,
-            });
+            let bad = verdict.conditions.iter().filter(|condition| condition.is_complaint());
             problems.extend(bad.map(|condition| SourceProblem {
                 file: None,
                 line: None,
@@ -180,7 +177,7 @@ fn verdicts(
                 message: format!(
                     "{}={} ({}) for {}: {}",
                     condition.kind,
-                    if condition.status { "True" } else { "False" },
+                    condition.status_str(),
                     condition.reason,
                     verdict.parent,
                     condition.message

@@ -94,7 +94,7 @@ fn rule<S>(rule: &Rule<S>, refusal: fn(&str) -> Value) -> Value {
         "route": rule.source.as_ref().map(|source| source.route.to_string()),
         "rule": rule.source.as_ref().map(|source| source.index),
         "name": rule.source.as_ref().and_then(|source| source.name.clone()),
-        "matches": rule.matches.iter().map(|matched| format!("{matched:?}")).collect::<Vec<_>>(),
+        "matches": rule.matches.iter().map(|matched| matched.to_string()).collect::<Vec<_>>(),
         "filters": filters(&rule.filters),
         "timeouts": timeouts(&rule.timeouts),
         "retry": rule.retry.as_ref().map(|retry| json!({
@@ -116,7 +116,7 @@ fn timeouts(timeouts: &Timeouts) -> Value {
 }
 
 /// As in `1.5s` or `20ms`.
-fn duration(duration: Duration) -> String {
+pub(crate) fn duration(duration: Duration) -> String {
     format!("{duration:?}")
 }
 

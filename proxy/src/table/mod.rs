@@ -12,6 +12,7 @@ mod retry;
 mod tests;
 
 use std::collections::{BTreeSet, HashMap, HashSet};
+use std::fmt;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -30,6 +31,7 @@ use crate::session::Stickiness;
 pub use compile::{Compiled, Compiler};
 pub(crate) use draws::Draws;
 pub use dump::dump;
+pub(crate) use dump::duration;
 pub(crate) use retry::Retry;
 
 /// Everything that this sidecar knows, at one moment.
@@ -118,6 +120,16 @@ pub(crate) struct RuleName {
     pub(crate) route: ObjectKey,
     pub(crate) index: usize,
     pub(crate) name: Option<String>,
+}
+
+impl fmt::Display for RuleName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "rule {}", self.index)?;
+        if let Some(name) = &self.name {
+            write!(f, " ({name})")?;
+        }
+        write!(f, " of {}", self.route)
+    }
 }
 
 /// What a rule does with a request or connection.
@@ -222,15 +234,29 @@ impl Destination {
     }
 }
 
+impl<S> Rule<S> {
+    /// The backend that a request or connection gets; None where there is none to get.
+    pub(crate) fn draw(&self) -> Option<&WeightedBackend<S>> {
+        match &self.action {
+            Action::Forward(split) => split.choose(),
+            Action::Refuse(_) | Action::Answer => None,
+        }
+    }
+
+    /// The backends that can be drawn.
+    pub(crate) fn backends(&self) -> &[WeightedBackend<S>] {
+        match &self.action {
+            Action::Forward(split) => split.backends(),
+            Action::Refuse(_) | Action::Answer => &[],
+        }
+    }
+}
+
 impl Rule {
     /// Whether it has a CORS filter, or one of its backends has.
     pub(crate) fn has_cors(&self) -> bool {
-        let backends = match &self.action {
-            Action::Forward(split) => split.backends(),
-            Action::Refuse(_) | Action::Answer => &[],
-        };
         filter::cors(&self.filters).is_some()
-            || backends.iter().any(|backend| filter::cors(&backend.filters).is_some())
+            || self.backends().iter().any(|backend| filter::cors(&backend.filters).is_some())
     }
 }
 

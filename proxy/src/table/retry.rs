@@ -48,6 +48,11 @@ impl Retry {
         self.backoff
     }
 
+    /// The longest of the pauses.
+    pub(crate) fn longest_pause(&self) -> Duration {
+        self.backoff.saturating_mul(LONGEST_PAUSE)
+    }
+
     /// How long to wait before another attempt, after so many retries: anything up to the base
     /// interval doubled as often, and up to ten base intervals ("full jitter": clients that failed
     /// together do not come back together).

@@ -8,6 +8,7 @@ mod admin;
 mod bad_input;
 mod balance;
 mod endpoints;
+mod explain;
 mod filters;
 mod grpc;
 mod http;

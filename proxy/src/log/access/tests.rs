@@ -20,7 +20,7 @@ fn record() -> AccessRecord<'static> {
         route_namespace: "default",
         route_name: "reviews-jason",
         rule: "0",
-        rule_name: "",
+        rule_name: "jason",
         backend_namespace: "default",
         backend_name: "reviews-v2",
         backend_port: "9080",
@@ -48,6 +48,7 @@ fn bare() -> AccessRecord<'static> {
         route_namespace: "",
         route_name: "",
         rule: "",
+        rule_name: "",
         backend_namespace: "",
         backend_name: "",
         backend_port: "",
@@ -65,8 +66,9 @@ fn text_lines() {
         "time=2024-02-29T12:34:56.007Z method=GET path=/reviews/1?full=yes host=reviews:9080 \
          protocol=HTTP/1.1 client=10.0.0.5:41234 destination=[fd00::1]:9080 \
          parent_namespace=default parent_name=reviews parent_port=9080 route_kind=HTTPRoute \
-         route_namespace=default route_name=reviews-jason rule=0 backend_namespace=default \
-         backend_name=reviews-v2 backend_port=9080 endpoint=10.0.1.7:9080 retries=2 status=200 \
+         route_namespace=default route_name=reviews-jason rule=0 rule_name=jason \
+         backend_namespace=default backend_name=reviews-v2 backend_port=9080 \
+         endpoint=10.0.1.7:9080 retries=2 status=200 \
          duration_ms=1.234 request_bytes=0 response_bytes=512\n"
     );
     assert_eq!(

@@ -9,6 +9,7 @@
 //! While the API server is away all that is known stays in force; its age is a metric. The same holds
 //! for a route whose new backends are still being listed: it stays as it was until they are.
 
+pub(crate) mod ask;
 mod find;
 mod probe;
 mod reach;

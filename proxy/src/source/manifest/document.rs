@@ -71,6 +71,9 @@ pub(super) fn add_missing(to: &mut Objects, from: &Objects) {
     for (name, grant) in &from.grants {
         to.grants.entry(name.clone()).or_insert_with(|| Arc::clone(grant));
     }
+    for (name, policy) in &from.policies {
+        to.policies.entry(name.clone()).or_insert_with(|| Arc::clone(policy));
+    }
 }
 
 /// What is said of an object that is there already, in another place.

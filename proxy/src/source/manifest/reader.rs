@@ -105,6 +105,17 @@ impl Reader {
         snapshot
     }
 
+    /// The file and the line that each object in force begins in.
+    pub(super) fn places(&self) -> BTreeMap<ObjectKey, (PathBuf, usize)> {
+        let mut places = BTreeMap::new();
+        for (path, file) in &self.files {
+            for (key, line) in &file.content.lines {
+                places.entry(key.clone()).or_insert_with(|| (path.clone(), *line));
+            }
+        }
+        places
+    }
+
     /// True where the file says something else than before.
     fn read_file(&mut self, path: PathBuf, stamp: io::Result<Stamp>) -> bool {
         let known = self.files.get_mut(&path);

@@ -18,6 +18,7 @@ pub(crate) fn open(lab: &Lab, painter: &Painter, namespace: &str) -> Result<()> 
         ("curl -H 'end-user: jason' http://reviews:9080/", "through the sidecar, to v2"),
         ("cat /etc/hosts", "the names that resolve here"),
         ("ls manifests; nano manifests/…", "the cluster's objects: edit, save, send again"),
+        ("weft-proxy explain http://reviews:9080/", "why a request goes where it goes"),
         ("curl localhost:15000/config", "the routing table in force"),
         ("curl localhost:15020/metrics", "the metrics"),
         ("iptables -t nat -S", "what weft-init has written"),
