@@ -297,10 +297,10 @@ fn choose(table: &Table) {
         headers.insert("x", http::HeaderValue::from_static("1"));
         let method = &method.parse().unwrap();
         let view = RequestView { method, path, query, headers: &headers };
-        if let Some(selected) = matcher.select(&view) {
-            if let Action::Forward(split) = &rules[selected.rule].action {
-                split.choose();
-            }
+        if let Some(selected) = matcher.select(&view)
+            && let Action::Forward(split) = &rules[selected.rule].action
+        {
+            split.choose();
         }
     }
 }
