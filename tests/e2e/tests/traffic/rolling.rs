@@ -19,7 +19,7 @@ fn a_backend_restarts_without_one_failed_request() {
         // again is.
         let ratings = Server::new("ratings", "v1").replicas(2).with(&["--drain-seconds", "5"]);
         shop.server(&ratings).await?;
-        let mut loads = loads();
+        let mut loads = loads(200);
         loads.push(Load::new("get", 200, &["http://ratings"]));
         for load in &loads {
             shop.create(load.pod()).await?;
@@ -54,7 +54,7 @@ fn callers_restart_without_one_failed_request() {
     run("callers", async |cluster| {
         let shop = cluster.namespace("shop").await?;
         backend(&shop).await?;
-        let loads = loads();
+        let loads = loads(50);
         for load in &loads {
             shop.apply_value(load.deployment(1)).await?;
         }
@@ -83,18 +83,18 @@ fn callers_restart_without_one_failed_request() {
     });
 }
 
-/// 200 requests a second and more, of each protocol.
-fn loads() -> Vec<Load> {
+/// So many requests a second of each kind.
+fn loads(rate: u32) -> Vec<Load> {
     let (url, grpc) = ("http://reviews", "http://reviews:81");
     let post = ["--method", "POST", "--body-bytes", "100"];
     vec![
-        Load::new("http1", 200, &[url]),
+        Load::new("http1", rate, &[url]),
         // What must not be sent again once a part of it is on its way.
-        Load::new("http1-post", 200, &[url]).with(&post),
+        Load::new("http1-post", rate, &[url]).with(&post),
         // Each request over a connection of its own.
-        Load::new("http1-fresh", 50, &[url]).with(&["--reuse", "1"]),
-        Load::new("http2", 200, &[url]).with(&["--protocol", "http2"]).with(&post),
-        Load::new("grpc", 200, &[grpc]).with(&["--protocol", "grpc"]),
+        Load::new("http1-fresh", rate / 4, &[url]).with(&["--reuse", "1"]),
+        Load::new("http2", rate, &[url]).with(&["--protocol", "http2"]).with(&post),
+        Load::new("grpc", rate, &[grpc]).with(&["--protocol", "grpc"]),
     ]
 }
 

@@ -56,7 +56,7 @@ pub(crate) struct Options {
     #[arg(long, default_value_t = 0)]
     body_bytes: usize,
     /// An answer that takes longer, with its body, is an error.
-    #[arg(long, default_value_t = 10_000)]
+    #[arg(long, default_value_t = 30_000)]
     timeout_ms: u64,
     /// Headers as `name: value`.
     #[arg(long = "header", short = 'H', value_parser = header)]
