@@ -112,10 +112,11 @@ async fn rotations(cluster: &Cluster) -> Result<Vec<f64>> {
     Ok(counts)
 }
 
-/// Upgrades the chart, with these arguments of Helm's.
+/// Upgrades the chart, with these arguments of Helm's besides those of the whole run.
 async fn upgrade(arguments: &[&str]) -> Result<()> {
+    let all = std::env::var("HELM_ARGS").unwrap_or_default() + " " + &arguments.join(" ");
     let mut command = tokio::process::Command::from(Command::new(HELM));
-    command.arg("install").env("HELM_ARGS", arguments.join(" ")).stdin(Stdio::null());
+    command.arg("install").env("HELM_ARGS", all).stdin(Stdio::null());
     let output = command.output().await.context(HELM)?;
     if !output.status.success() {
         bail!("helm: {}", String::from_utf8_lossy(&output.stderr));
