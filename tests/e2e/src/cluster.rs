@@ -116,8 +116,10 @@ impl Cluster {
         let api: Api<core::Namespace> = Api::all(self.client.clone());
         let namespaces = std::mem::take(&mut *lock(&self.namespaces));
         for namespace in namespaces {
-            if let Err(error) = api.delete(&namespace, &DeleteParams::background()).await {
-                eprintln!("cannot delete namespace {namespace}: {error}");
+            match api.delete(&namespace, &DeleteParams::background()).await {
+                Ok(_) => {}
+                Err(kube::Error::Api(status)) if status.code == 404 => {}
+                Err(error) => eprintln!("cannot delete namespace {namespace}: {error}"),
             }
         }
     }

@@ -34,7 +34,7 @@ const KINDS: &[(&str, &str, &[&str])] = &[
     ("batch", "v1", &["Job"]),
     ("coordination.k8s.io", "v1", &["Lease"]),
     ("discovery.k8s.io", "v1", &["EndpointSlice"]),
-    ("gateway.networking.k8s.io", "v1", &["GRPCRoute", "HTTPRoute"]),
+    ("gateway.networking.k8s.io", "v1", &["GRPCRoute", "HTTPRoute", "TCPRoute", "TLSRoute"]),
     ("gateway.networking.k8s.io", "v1beta1", &["ReferenceGrant"]),
     ("gateway.networking.x-k8s.io", "v1alpha1", &["XMesh"]),
     ("networking.k8s.io", "v1", &["NetworkPolicy"]),

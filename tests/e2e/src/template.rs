@@ -22,8 +22,6 @@ pub struct Server {
     pub replicas: u32,
     /// The Service port's `appProtocol`, where it has one.
     pub app_protocol: Option<String>,
-    /// More labels of the pods.
-    pub labels: Vec<(String, String)>,
     /// More arguments of `weft-echo`.
     pub arguments: Vec<String>,
     /// How long a pod waits before it is told to end.
@@ -40,7 +38,6 @@ impl Server {
             target_port: 8080,
             replicas: 1,
             app_protocol: None,
-            labels: Vec::new(),
             arguments: Vec::new(),
             pre_stop_seconds: None,
         }
@@ -64,13 +61,6 @@ impl Server {
     #[must_use]
     pub fn speaking(mut self, app_protocol: &str) -> Server {
         self.app_protocol = Some(app_protocol.to_owned());
-        self
-    }
-
-    /// With one more label.
-    #[must_use]
-    pub fn label(mut self, name: &str, value: &str) -> Server {
-        self.labels.push((name.to_owned(), value.to_owned()));
         self
     }
 
@@ -105,17 +95,14 @@ impl Server {
 
     /// The Deployment alone.
     pub fn workload(&self) -> Value {
-        let mut labels: Map<String, Value> =
-            self.labels.iter().map(|(name, value)| (name.clone(), json!(value))).collect();
-        labels.insert("app".to_owned(), json!(self.app));
-        labels.insert("version".to_owned(), json!(self.version));
+        let labels = json!({ "app": self.app, "version": self.version });
         json!({
             "apiVersion": "apps/v1",
             "kind": "Deployment",
             "metadata": { "name": self.deployment() },
             "spec": {
                 "replicas": self.replicas,
-                "selector": { "matchLabels": { "app": self.app, "version": self.version } },
+                "selector": { "matchLabels": labels },
                 "template": { "metadata": { "labels": labels }, "spec": self.pod_spec() },
             },
         })

@@ -21,13 +21,16 @@ struct Case {
 
 const GOOD: &str = "Accepted=True Accepted, ResolvedRefs=True ResolvedRefs";
 
-/// `demo` has the TCP ports 80 and 8080 (alt) and the UDP port 53; `elsewhere` is in the other
+/// `demo` has the TCP ports 80, 8080 (alt) and 443, which speaks TLS, and the UDP port 53; `elsewhere` is in the other
 /// namespace, which every `OTHER` stands for.
 const SERVICES: &str = r#"
 {apiVersion: v1, kind: Service, metadata: {name: demo}, spec: {selector: {app: demo}, ports: [
-  {name: http, port: 80}, {name: alt, port: 8080}, {name: dns, port: 53, protocol: UDP}]}}
+  {name: http, port: 80}, {name: alt, port: 8080}, {name: dns, port: 53, protocol: UDP},
+  {name: secure, port: 443, appProtocol: https}]}}
 ---
 {apiVersion: v1, kind: Service, metadata: {name: shared}, spec: {selector: {app: demo}, ports: [{port: 80}]}}
+---
+{apiVersion: v1, kind: Service, metadata: {name: lonely}, spec: {selector: {app: demo}, ports: [{port: 80}]}}
 ---
 {apiVersion: v1, kind: Service, metadata: {name: dns}, spec: {selector: {app: demo}, ports: [
   {port: 53, protocol: UDP}]}}
@@ -129,6 +132,14 @@ const CASES: &[Case] = &[
         says: ("ResolvedRefs", "is not TCP"),
     },
     Case {
+        name: "backend-tls",
+        kind: "HTTPRoute",
+        parent: "name: demo, port: 80",
+        rules: "{backendRefs: [{name: demo, port: 443}]}",
+        status: "Accepted=True Accepted, ResolvedRefs=False UnsupportedProtocol",
+        says: ("ResolvedRefs", "spec.rules[0].backendRefs[0].port: "),
+    },
+    Case {
         name: "backend-not-granted",
         kind: "HTTPRoute",
         parent: "name: demo, port: 80",
@@ -194,6 +205,22 @@ const CASES: &[Case] = &[
             "Accepted",
             "a GRPCRoute in this route's namespace holds port 80; this route is not used",
         ),
+    },
+    Case {
+        name: "tcp-after-all",
+        kind: "TCPRoute",
+        parent: "name: shared, port: 80",
+        rules: "{backendRefs: [{name: demo, port: 80}]}",
+        status: "Accepted=False RouteReasonConflicted, ResolvedRefs=True ResolvedRefs",
+        says: ("Accepted", "holds port 80; this route is not used"),
+    },
+    Case {
+        name: "tcp-backend-missing",
+        kind: "TCPRoute",
+        parent: "name: lonely, port: 80",
+        rules: "{backendRefs: [{name: nobody, port: 80}]}",
+        status: "Accepted=True Accepted, ResolvedRefs=False BackendNotFound",
+        says: ("ResolvedRefs", "spec.rules[0].backendRefs[0].name: Service"),
     },
 ];
 
