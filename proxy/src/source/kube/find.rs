@@ -11,14 +11,14 @@ use tokio::time::Instant;
 use weft_gamma::object::NamespacedName;
 
 /// How long the API server may take for a list.
-pub(super) const TIMEOUT: Duration = Duration::from_secs(5);
-/// How long when it did not answer the last time: whoever connects waits for this.
-pub(super) const SHORT_TIMEOUT: Duration = Duration::from_secs(1);
-/// How many addresses are looked for at the same time.
+const TIMEOUT: Duration = Duration::from_secs(5);
+/// How many questions are asked at the same time.
 const AT_ONCE: usize = 8;
-/// How long what looking through all Services has told is used. A pod that connects to many
-/// addresses that are no Service's must not list all Services for each.
-const SCAN_AGAIN_AFTER: Duration = Duration::from_secs(30);
+/// How long an address is taken for that of the Service which had it when all were looked through.
+const KNOWN_FOR: Duration = Duration::from_secs(30);
+/// Between two looks through all Services: a pod that connects to many addresses that are no Service's
+/// must not list all Services for each. Whoever asks in the meantime waits, and shares the next look.
+const SCAN_PAUSE: Duration = Duration::from_secs(1);
 const PAGE: u32 = 500;
 
 /// What was found at an address.
@@ -48,7 +48,8 @@ pub(super) struct Finder {
 
 /// The Services by their second addresses; empty in a cluster of one address family.
 struct Scan {
-    at: Instant,
+    began: Instant,
+    ended: Instant,
     services: HashMap<IpAddr, NamespacedName>,
 }
 
@@ -63,44 +64,47 @@ impl Finder {
         })
     }
 
-    /// Looks for the Service and sends the answer. `timeout` is that of each list.
-    pub(super) async fn find(self: Arc<Self>, ip: IpAddr, timeout: Duration) {
-        // Never closed: an error only means that there is no bound.
-        let _permit = self.at_once.acquire().await;
-        let service = self.by_address(ip, timeout).await;
+    /// Looks for the Service and sends the answer.
+    pub(super) async fn find(self: Arc<Self>, ip: IpAddr) {
+        let service = self.by_address(ip).await;
         // Nobody listens once the process ends.
         let _ = self.found.send(Found { ip, service });
     }
 
     /// `spec.clusterIP` is a field selector, but has the address of one family only; the other one's
     /// stands in `spec.clusterIPs`, for which all Services have to be looked through.
-    async fn by_address(
-        &self,
-        ip: IpAddr,
-        timeout: Duration,
-    ) -> Result<Option<NamespacedName>, NotFound> {
+    async fn by_address(&self, ip: IpAddr) -> Result<Option<NamespacedName>, NotFound> {
+        let asked = Instant::now();
         let primary = ListParams::default().fields(&format!("spec.clusterIP={ip}"));
-        if let Some(service) = self.list(&primary, timeout).await?.items.first() {
+        if let Some(service) = self.list(&primary).await?.items.first() {
             return Ok(name(service));
         }
-        let mut scan = self.scan.lock().await;
-        if let Some(scan) = scan.as_ref().filter(|scan| scan.at.elapsed() < SCAN_AGAIN_AFTER) {
-            return Ok(scan.services.get(&ip).cloned());
+        loop {
+            let mut scan = self.scan.lock().await;
+            if let Some(last) = scan.as_ref() {
+                let service = last.services.get(&ip);
+                // That nothing has the address is known by a later look only: the Service may be new.
+                if last.began >= asked || (service.is_some() && last.began.elapsed() < KNOWN_FOR) {
+                    return Ok(service.cloned());
+                }
+                let next = last.ended + SCAN_PAUSE;
+                if Instant::now() < next {
+                    drop(scan);
+                    tokio::time::sleep_until(next).await;
+                    continue;
+                }
+            }
+            let began = Instant::now();
+            let services = self.second_addresses().await?;
+            *scan = Some(Scan { began, ended: Instant::now(), services });
         }
-        let services = self.second_addresses(timeout).await?;
-        let service = services.get(&ip).cloned();
-        *scan = Some(Scan { at: Instant::now(), services });
-        Ok(service)
     }
 
-    async fn second_addresses(
-        &self,
-        timeout: Duration,
-    ) -> Result<HashMap<IpAddr, NamespacedName>, NotFound> {
+    async fn second_addresses(&self) -> Result<HashMap<IpAddr, NamespacedName>, NotFound> {
         let mut services = HashMap::new();
         let mut page = ListParams::default().limit(PAGE);
         loop {
-            let list = self.list(&page, timeout).await?;
+            let list = self.list(&page).await?;
             for service in &list.items {
                 let addresses = service.data["spec"]["clusterIPs"].as_array().into_iter().flatten();
                 for address in addresses.skip(1).filter_map(|address| address.as_str()) {
@@ -116,16 +120,14 @@ impl Finder {
         }
     }
 
-    async fn list(
-        &self,
-        params: &ListParams,
-        timeout: Duration,
-    ) -> Result<ObjectList<DynamicObject>, NotFound> {
-        match tokio::time::timeout(timeout, self.services.list(params)).await {
+    async fn list(&self, params: &ListParams) -> Result<ObjectList<DynamicObject>, NotFound> {
+        // Never closed: an error only means that there is no bound.
+        let _permit = self.at_once.acquire().await;
+        match tokio::time::timeout(TIMEOUT, self.services.list(params)).await {
             Ok(Ok(list)) => Ok(list),
             Ok(Err(kube::Error::Api(status))) if status.code == 403 => Err(NotFound::Forbidden),
             Ok(Err(error)) => Err(NotFound::Failed(error.to_string())),
-            Err(_) => Err(NotFound::Failed(format!("no answer in {} s", timeout.as_secs()))),
+            Err(_) => Err(NotFound::Failed(format!("no answer in {} s", TIMEOUT.as_secs()))),
         }
     }
 }

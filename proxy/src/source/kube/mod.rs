@@ -29,7 +29,7 @@ use tokio::task::AbortHandle;
 use tokio::time::Instant;
 use weft_gamma::object::NamespacedName;
 
-use self::find::{Finder, Found, NotFound, SHORT_TIMEOUT, TIMEOUT};
+use self::find::{Finder, Found, NotFound};
 use self::reach::{Reach, Witness};
 use self::selection::Selection;
 use self::view::View;
@@ -43,6 +43,8 @@ const SETTLE: Duration = Duration::from_millis(5);
 const UNKNOWN_FOR: Duration = Duration::from_secs(5);
 /// How long an address is not looked for again after the API server did not answer.
 const UNANSWERED_FOR: Duration = Duration::from_secs(1);
+/// How long a connection waits for an API server that did not answer the last time.
+const SHORT_WAIT: Duration = Duration::from_secs(1);
 /// How many addresses that are no Service's are remembered.
 const MAX_UNKNOWN: usize = 4096;
 /// How often what is not used any more is looked for.
@@ -181,11 +183,14 @@ impl Running {
         if self.unknown.get(&ip).is_some_and(|until| now < *until) {
             return;
         }
+        let answer = match self.reach.lookups_fail() {
+            true => within(SHORT_WAIT, answer),
+            false => answer,
+        };
         let waiting = self.finding.entry(ip).or_default();
         waiting.push(answer);
         if waiting.len() == 1 {
-            let timeout = if self.reach.lookups_fail() { SHORT_TIMEOUT } else { TIMEOUT };
-            tokio::spawn(self.finder.clone().find(ip, timeout));
+            tokio::spawn(self.finder.clone().find(ip));
         }
     }
 
@@ -276,6 +281,7 @@ impl Running {
             id: self.watch_count,
             selection: selection.clone(),
             updates: self.updates.clone(),
+            back: self.reach.back(),
         };
         let task = tokio::spawn(watch.run()).abort_handle();
         self.watches.insert(selection, Watching { id: self.watch_count, task });
@@ -299,6 +305,18 @@ impl Running {
             kept
         });
     }
+}
+
+/// A way to whoever waits that is given up after a while. The search for an answer goes on: it may
+/// take longer than a connection should wait, and the next one has it at once.
+fn within(time: Duration, answer: oneshot::Sender<()>) -> oneshot::Sender<()> {
+    let (sender, heard) = oneshot::channel();
+    tokio::spawn(async move {
+        // Dropping the sender is the answer, in time or not.
+        let _ = tokio::time::timeout(time, heard).await;
+        drop(answer);
+    });
+    sender
 }
 
 impl Drop for Watching {

@@ -2,7 +2,10 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
+
+use tokio::sync::watch;
+use tokio::time::Instant;
 
 use crate::metrics::Metrics;
 
@@ -19,11 +22,17 @@ pub(super) struct Reach {
     metrics: Arc<Metrics>,
     /// Who got no answer the last time.
     unanswered: BTreeSet<Witness>,
+    /// Marked when somebody who got no answer has one; when that was last.
+    back: watch::Sender<()>,
+    last_back: Option<Instant>,
 }
+
+/// Between two marks: a server that answers by fits and starts is not asked at its own pace.
+const BACK_AGAIN_AFTER: Duration = Duration::from_secs(1);
 
 impl Reach {
     pub(super) fn new(metrics: Arc<Metrics>) -> Self {
-        Self { metrics, unanswered: BTreeSet::new() }
+        Self { metrics, unanswered: BTreeSet::new(), back: watch::Sender::new(()), last_back: None }
     }
 
     /// Whether the last search for a Service got no answer, and nobody has had one since.
@@ -31,9 +40,18 @@ impl Reach {
         self.unanswered.contains(&Witness::Lookup)
     }
 
+    /// Changes when the API server may be back: those who wait with their next attempt need not.
+    pub(super) fn back(&self) -> watch::Receiver<()> {
+        self.back.subscribe()
+    }
+
     pub(super) fn answered(&mut self, witness: Witness) {
         let was_away = !self.unanswered.is_empty();
-        self.unanswered.remove(&witness);
+        let is_back = self.unanswered.remove(&witness);
+        if is_back && self.last_back.is_none_or(|last| last.elapsed() >= BACK_AGAIN_AFTER) {
+            self.last_back = Some(Instant::now());
+            self.back.send_replace(());
+        }
         // What a watch hears, a search would hear as well.
         self.unanswered.remove(&Witness::Lookup);
         if self.unanswered.is_empty() {

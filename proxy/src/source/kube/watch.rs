@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use futures_util::StreamExt;
 use kube::api::{Api, DynamicObject, ListParams, WatchEvent, WatchParams};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, timeout};
 use weft_gamma::object::ObjectKey;
 
@@ -28,9 +28,9 @@ const SHORT: Duration = Duration::from_secs(1);
 const PAGE: u32 = 500;
 
 /// Of a pause after a failure: the bound of the first one, and the bound of all. So short that all
-/// watches are back within seconds when the API server is.
+/// watches are back within seconds when the API server is. Whichever is the first wakes the others.
 const FIRST_PAUSE: Duration = Duration::from_millis(200);
-const LONGEST_PAUSE: Duration = Duration::from_secs(8);
+const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 /// The same where there is nothing to be had: that changes when somebody installs something.
 const LONGEST_UNAVAILABLE: Duration = Duration::from_secs(30);
 /// The same for a kind that many clusters do without: a cluster has many sidecars. Below [`CALM`], so that
@@ -78,6 +78,8 @@ pub(super) struct Watch {
     pub(super) id: u64,
     pub(super) selection: Selection,
     pub(super) updates: mpsc::UnboundedSender<Update>,
+    /// Changes when the API server, which did not answer, does again.
+    pub(super) back: watch::Receiver<()>,
 }
 
 /// Why a watch did not go on.
@@ -94,18 +96,20 @@ enum Interrupted {
 
 impl Watch {
     /// Follows the selection until it is aborted or nobody listens.
-    pub(super) async fn run(self) {
+    pub(super) async fn run(mut self) {
         // Of the kind; which one is served depends on the release that the cluster has.
         let mut version = 0;
         // The resource version to go on from.
         let mut from = None;
         let mut unavailable = false;
-        // Of attempts without an answer or with a refusal, and of answers that were soon over: a
-        // server that is back after an hour, and has forgotten where the watch was, is listed at once.
-        let (mut refused, mut broken) = (Backoff::default(), Backoff::default());
+        // Of attempts without an answer, with a refusal, and of answers that were soon over. A server
+        // that is back after an hour may refuse at first, as long as it has not read its RBAC, and may
+        // have forgotten where the watch was: neither makes the pauses longer that it finds here.
+        let [mut failed, mut refused, mut broken] = [(); 3].map(|()| Backoff::default());
         loop {
             let api = self.selection.api(&self.client, version);
             let begun = Instant::now();
+            self.back.mark_unchanged();
             let Err(interrupted) = self.go_on(&api, version, &mut from, &mut unavailable).await;
             let pause = match interrupted {
                 Interrupted::Ended if begun.elapsed() >= SHORT => continue,
@@ -138,7 +142,10 @@ impl Watch {
                     if !self.say(Change::Failed(error)) {
                         return;
                     }
-                    refused.next(LONGEST_PAUSE)
+                    let pause = failed.next(LONGEST_PAUSE);
+                    // Nobody can tell any more when the source has ended; nor does it matter.
+                    let _ = timeout(pause, self.back.changed()).await;
+                    continue;
                 }
                 Interrupted::Unwanted => return,
             };
