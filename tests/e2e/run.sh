@@ -7,6 +7,8 @@
 #   SUITES="status chart"   these suites only
 #   TESTS=grant             tests with this in their name only
 #   KEEP=1                  a test that fails leaves its namespaces, the run its cluster and the chart
+#   WEFT_E2E_ROTATIONS=50   how often the webhook's certificate rotates (5); WEFT_E2E_RESTARTS: how often
+#                           a backend restarts (2)
 #   WEFT_TEST_IMAGE=…       with KUBECONFIG: where that cluster finds the image of tests/e2e/Dockerfile
 #   HELM_ARGS=…             with KUBECONFIG: where it finds Weft's images (see tests/cluster/helm.sh)
 set -euo pipefail
@@ -57,6 +59,24 @@ run_suite() {
   return "$status"
 }
 
+# closing: a line for each suite, and a table of what was measured
+closing() {
+  say ""
+  printf '%s' "$summary" >&2
+  say ""
+  [ ! -e "$figures" ] || table "$figures" | tee "$out/figures.txt" >&2
+}
+
+# table FILE: lines of three fields between tabs, in columns
+table() {
+  awk -F '\t' '
+    { for (i = 1; i <= NF; i++) { cell[NR, i] = $i; if (length($i) > wide[i]) wide[i] = length($i) } }
+    END {
+      form = "  %-" wide[1] "s   %-" wide[2] "s   %s\n"
+      for (row = 1; row <= NR; row++) printf form, cell[row, 1], cell[row, 2], cell[row, 3]
+    }' <(printf 'measured\tfound\tasked\n') "$1"
+}
+
 # finish: as it was before, but for the logs
 # shellcheck disable=SC2317 # called by the trap
 finish() {
@@ -80,6 +100,10 @@ main() {
   out="$ROOT/target/e2e"
   ready="" summary=""
   mkdir -p "$out"
+  # What the tests have for people to read, as src/out.rs writes it.
+  export WEFT_E2E_OUT="$out"
+  figures="$out/figures.tsv"
+  rm -f "$figures" "$out/seconds.tsv"
   remember_state
   trap finish EXIT
   trap 'exit 130' INT TERM
@@ -91,9 +115,8 @@ main() {
   say "ready after $((SECONDS - began)) s"
   failed=0
   for name in "${chosen[@]}"; do run_suite "$name" || failed=1; done
-  say ""
-  printf '%s' "$summary" >&2
-  say "end-to-end: $((SECONDS - began)) s; logs: ${out#"$ROOT"/}"
+  closing
+  say "end-to-end: $((SECONDS - began)) s; logs, figures and samples of status: ${out#"$ROOT"/}"
   exit "$failed"
 }
 

@@ -1,4 +1,4 @@
-//! The chart, by the script that `make e2e` itself installs it with.
+//! The chart, by the script that `make e2e` itself installs it with; and kubectl.
 
 use std::path::PathBuf;
 
@@ -26,4 +26,15 @@ pub async fn helm(arguments: &[&str], values: &str) -> Result<String> {
         bail!("helm.sh {} {values}: {}: {text}", arguments.join(" "), output.status);
     }
     Ok(text.into_owned())
+}
+
+/// What kubectl prints.
+pub async fn kubectl(arguments: &[&str]) -> Result<String> {
+    let mut command = Command::new(checkout().join("tests/cluster/kubectl"));
+    let output = command.args(arguments).kill_on_drop(true).output();
+    let output = output.await.context("tests/cluster/kubectl")?;
+    if !output.status.success() {
+        bail!("kubectl {}: {}", arguments.join(" "), String::from_utf8_lossy(&output.stderr));
+    }
+    Ok(String::from_utf8(output.stdout)?)
 }

@@ -7,6 +7,7 @@ use anyhow::Result;
 use futures_util::FutureExt;
 
 use crate::cluster::Cluster;
+use crate::out;
 
 /// With this variable set, a test that fails leaves its namespaces for people to look at.
 const KEEP: &str = "WEFT_E2E_KEEP";
@@ -39,7 +40,11 @@ pub fn run(name: &str, body: impl AsyncFnOnce(&Cluster) -> Result<()>) {
             cluster.clear().await;
         }
         match ended {
-            Ok(Ok(())) => println!("{name}: {:.1} s", began.elapsed().as_secs_f32()),
+            Ok(Ok(())) => {
+                if let Err(error) = out::took(name, began.elapsed()) {
+                    panic!("{error:#}");
+                }
+            }
             Ok(Err(error)) => panic!("{error:#}"),
             Err(panicked) => resume_unwind(panicked),
         }

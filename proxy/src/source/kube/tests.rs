@@ -1,5 +1,6 @@
 //! The view by itself, and the whole source against an API server in process.
 
+mod back;
 mod explain;
 mod faults;
 mod objects;

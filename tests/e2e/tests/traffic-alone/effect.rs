@@ -8,7 +8,7 @@ use futures_util::{Stream, StreamExt, TryStreamExt};
 use kube::api::{DynamicObject, WatchEvent, WatchParams};
 use tokio::time::timeout;
 use weft_e2e::rate::Load;
-use weft_e2e::{Server, run};
+use weft_e2e::{Server, figure, run};
 use weft_tests::load::{Change, Line};
 
 use crate::clock::now;
@@ -51,14 +51,16 @@ fn an_edit_takes_effect_at_once() {
 
         let report = traffic.report().await?;
         ensure!(report.failed == 0, "{:#?}", report.failures);
-        println!("effect: {EDITS} edits, ms from the beginning of the apply:");
-        println!("effect: {:<10} {:>7} {:>7} {:>7} {:>9}", "", "p50", "p99", "max", "asked p99");
-        for (index, what) in ["traffic", "status"].into_iter().enumerate() {
+        for (index, what) in ["its effect in traffic", "its status"].into_iter().enumerate() {
             let times = &mut took[index];
             times.sort_unstable_by(f64::total_cmp);
             let at = |share: f64| times[((times.len() as f64 * share).ceil() as usize).max(1) - 1];
             let [p50, p99, max] = [0.5, 0.99, 1.0].map(at);
-            println!("effect: {what:<10} {p50:>7.1} {p99:>7.1} {max:>7.1} {:>9}", ASKED[index]);
+            figure(
+                &format!("from an edit to {what}, of {EDITS} edits"),
+                &format!("p50 {p50:.0} ms, p99 {p99:.0} ms, max {max:.0} ms"),
+                &format!("p99 at most {:.0} ms", ASKED[index]),
+            )?;
             ensure!(p99 <= ASKED[index] * TOLERANCE, "{what}: {p99} ms");
         }
         Ok(())

@@ -1,13 +1,12 @@
 //! The webhook's certificate is replaced again and again while pods are made.
 
-use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, ensure};
 use k8s_openapi_kube::api::core::v1::Pod;
 use kube::api::{Api, ListParams, PostParams};
-use weft_e2e::{Client, Cluster, Namespace, eventually, run, web};
+use weft_e2e::{Client, Cluster, Namespace, eventually, figure, helm, run, web};
 use weft_tests::lab::metrics::{samples, sum};
 
 use crate::own_cluster;
@@ -18,8 +17,6 @@ const VALIDITY: &str = "10s";
 const ROTATIONS: &str = "WEFT_E2E_ROTATIONS";
 /// Between two pods, of each of two makers.
 const PAUSE: Duration = Duration::from_millis(50);
-
-const HELM: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../cluster/helm.sh");
 
 #[test]
 fn the_certificate_rotates_without_one_failed_admission() {
@@ -46,7 +43,8 @@ fn the_certificate_rotates_without_one_failed_admission() {
         rotated?;
         let failures: Vec<String> = one.into_iter().chain(other).collect();
         let made = made.load(Ordering::Relaxed);
-        println!("rotation: {made} pods admitted, {} failed", failures.len());
+        let admitted = format!("{made} pods admitted, {} failed", failures.len());
+        figure("while the injector's certificate rotates", &admitted, "0 failed")?;
         ensure!(failures.is_empty(), "{failures:#?}");
         Ok(())
     });
@@ -57,7 +55,7 @@ async fn rotate(cluster: &Cluster, wanted: f64) -> Result<()> {
     let short =
         format!("injector.env[0].name=WEFT_CERTIFICATE_VALIDITY,injector.env[0].value={VALIDITY}");
     let began = Instant::now();
-    upgrade(&["--set-string", &short]).await?;
+    helm(&["install"], &format!("--set-string {short}")).await?;
     println!("rotation: chart changed after {:.0?}", began.elapsed());
     let began = Instant::now();
     let rotated = eventually(Duration::from_secs(600), "the rotations", async || {
@@ -67,7 +65,7 @@ async fn rotate(cluster: &Cluster, wanted: f64) -> Result<()> {
     })
     .await;
     let ended = began.elapsed();
-    upgrade(&[]).await?;
+    helm(&["install"], "").await?;
     println!("rotation: {:?} rotations in {ended:.0?}", rotated?);
     Ok(())
 }
@@ -110,16 +108,4 @@ async fn rotations(cluster: &Cluster) -> Result<Vec<f64>> {
     }
     ensure!(!counts.is_empty(), "no injector");
     Ok(counts)
-}
-
-/// Upgrades the chart, with these arguments of Helm's besides those of the whole run.
-async fn upgrade(arguments: &[&str]) -> Result<()> {
-    let all = std::env::var("HELM_ARGS").unwrap_or_default() + " " + &arguments.join(" ");
-    let mut command = tokio::process::Command::from(Command::new(HELM));
-    command.arg("install").env("HELM_ARGS", all).stdin(Stdio::null());
-    let output = command.output().await.context(HELM)?;
-    if !output.status.success() {
-        bail!("helm: {}", String::from_utf8_lossy(&output.stderr));
-    }
-    Ok(())
 }

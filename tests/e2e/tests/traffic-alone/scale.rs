@@ -6,7 +6,7 @@ use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
 use weft_e2e::objects::service_with_route;
 use weft_e2e::rate::Load;
-use weft_e2e::{Cluster, Namespace, PATIENCE, Server, eventually, run, web};
+use weft_e2e::{Cluster, Namespace, PATIENCE, Server, eventually, figure, run, web};
 use weft_tests::lab::metrics::{samples, sum};
 
 use crate::route::marked_route;
@@ -52,10 +52,10 @@ fn a_large_cluster_costs_a_sidecar_nothing() {
         let idle = watches(cluster).await?;
         start(&shop, "fresh").await?;
         let fresh = Measure::of(cluster, &shop, "fresh", idle).await?;
-        println!("scale: {CALLERS} sidecars that use {} Services each", USED.len());
-        println!("scale: 10 Services and routes:                 {small}");
-        println!("scale: the same after there are 1,000:         {early}");
-        println!("scale: started when there are 1,000:           {fresh}");
+        let of = format!("{CALLERS} sidecars of {} Services", USED.len());
+        figure(&format!("{of} in a cluster of 10"), &small.to_string(), "")?;
+        figure(&format!("{of}, the cluster grown to 1,000"), &early.to_string(), "no growth")?;
+        figure(&format!("{of}, begun in one of 1,000"), &fresh.to_string(), "no growth")?;
 
         ensure!(early.watches == small.watches, "watches have grown");
         ensure!(fresh.watches == small.watches, "a sidecar has more watches in a large cluster");

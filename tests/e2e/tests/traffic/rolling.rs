@@ -4,7 +4,7 @@ use anyhow::{Context, Result, ensure};
 use futures_util::future::try_join_all;
 use serde_json::{Value, json};
 use weft_e2e::rate::{Load, Seen, Traffic};
-use weft_e2e::{Namespace, PATIENCE, Server, eventually, run};
+use weft_e2e::{Namespace, PATIENCE, Server, eventually, figure, run};
 use weft_tests::load::Report;
 
 /// How often the backend is restarted; the default keeps the run short.
@@ -38,14 +38,16 @@ fn a_backend_restarts_without_one_failed_request() {
             let report = one.goes_on(100).await?;
             println!("backend: {restarts} restarts: {}: {}", one.pod.name, summary(&report));
         }
+        let mut reports = Vec::new();
         for one in &traffic {
             let report = one.report().await?;
             ensure!(report.failed == 0, "{}: {:#?}", one.pod.name, report.failures);
             // Of all generations, or nothing was restarted.
             let pods = report.pods.len();
             ensure!(pods >= 2 * (restarts + 1), "{}: only {pods} pods answered", one.pod.name);
+            reports.push(report);
         }
-        Ok(())
+        tell(&format!("while backends restart {restarts} times"), &reports)
     });
 }
 
@@ -72,14 +74,16 @@ fn callers_restart_without_one_failed_request() {
             println!("callers: until its end, {}: {}", traffic.pod.name, summary(report));
             ensure!(report.failed == 0, "{}: {:#?}", traffic.pod.name, report.failures);
         }
+        let mut reports: Vec<Report> = ended.into_iter().map(|seen| seen.report).collect();
         for load in &loads {
             for traffic in follow(&shop, load).await? {
                 let report = traffic.goes_on(100).await?;
                 println!("callers: from its start, {}: {}", traffic.pod.name, summary(&report));
                 ensure!(report.failed == 0, "{}: {:#?}", traffic.pod.name, report.failures);
+                reports.push(report);
             }
         }
-        Ok(())
+        tell("while callers restart", &reports)
     });
 }
 
@@ -144,6 +148,13 @@ async fn follow(shop: &Namespace, load: &Load) -> Result<Vec<Traffic>> {
 async fn names(shop: &Namespace, labels: &str) -> Result<Vec<String>> {
     let pods = shop.pods(labels).await?.into_iter();
     pods.map(|pod| pod.metadata.name.context("a pod without a name")).collect()
+}
+
+/// For the table at the end of the run.
+fn tell(what: &str, reports: &[Report]) -> Result<()> {
+    let sum = |count: fn(&Report) -> u64| reports.iter().map(count).sum::<u64>();
+    let (done, failed) = (sum(|it| it.done), sum(|it| it.failed));
+    figure(what, &format!("{done} requests, {failed} failed"), "0 failed")
 }
 
 fn summary(report: &Report) -> String {

@@ -19,7 +19,7 @@ const A: &str = "10.96.0.1";
 const B: &str = "10.96.0.2";
 
 /// The pause that a watch makes at most, and a bit.
-const SECONDS: Duration = Duration::from_secs(9);
+const SECONDS: Duration = Duration::from_secs(6);
 
 const HTTP_ROUTES: &str = "gateway.networking.k8s.io/v1/httproutes";
 const GRPC_ROUTES: &str = "gateway.networking.k8s.io/v1/grpcroutes";
@@ -68,7 +68,7 @@ async fn while_the_api_server_is_away_what_is_known_stays() {
     scenario.catch_up();
     assert_eq!(scenario.count, published, "nothing changes meanwhile");
     assert!(scenario.knows("default/a"));
-    // Six watches for an hour: with pauses of four seconds, on average.
+    // Six watches for an hour: with pauses of two and a half seconds, on average.
     let attempts = server.requests("watch").len();
     assert!((1000..10_000).contains(&attempts), "{attempts}");
 

@@ -47,6 +47,8 @@ pub(super) struct Trouble {
     pub(super) silent: bool,
     /// What is answered 403: `list services`, `watch services`.
     pub(super) forbidden: BTreeSet<&'static str>,
+    /// What is answered 500: `watch services`.
+    pub(super) broken: BTreeSet<&'static str>,
     /// The cluster has the kinds of the experimental channel.
     pub(super) experimental: bool,
     /// What the cluster does not have: `gateway.networking.k8s.io/v1/httproutes`.
@@ -239,6 +241,9 @@ impl ApiServer {
         }
         if trouble.forbidden.contains(format!("{verb} {}", query.plural).as_str()) {
             return Ok(self.failure(StatusCode::FORBIDDEN));
+        }
+        if trouble.broken.contains(format!("{verb} {}", query.plural).as_str()) {
+            return Ok(self.failure(StatusCode::INTERNAL_SERVER_ERROR));
         }
         if trouble.missing.contains(query.resource.as_str()) {
             return Ok(self.failure(StatusCode::NOT_FOUND));
