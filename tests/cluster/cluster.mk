@@ -19,5 +19,5 @@ cluster-images: cluster-up ## Builds Weft's images and gives them to the cluster
 conformance: ## The Gateway API's official suite, against Weft's chart in the cluster
 	@tests/cluster/conformance/run.sh
 
-e2e: ## Weft's own tests in the cluster: pods, status, admission, chart, faults
+e2e: ## Weft's own tests in the cluster, and a table of what they measured
 	@tests/e2e/run.sh

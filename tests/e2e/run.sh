@@ -55,7 +55,7 @@ run_suite() {
   on_network cargo test --offline --manifest-path "$ROOT/Cargo.toml" --package weft-e2e --test "$name" -- \
     "${arguments[@]}" ${TESTS:+"$TESTS"} 2>&1 | tee "$log" || status=$?
   line="$(grep '^test result' "$log" || echo 'test result: it did not come to one')"
-  summary+="$(printf '  %-12s %s' "$name" "${line#test result: }")"$'\n'
+  summary+="$(printf '  %-13s %s' "$name" "${line#test result: }")"$'\n'
   return "$status"
 }
 

@@ -88,15 +88,19 @@ async fn a_refusal_after_an_outage_is_not_believed_for_long() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_watch_that_fails_again_and_again_does_not_wake_itself_without_end() {
+async fn watches_that_break_again_and_again_do_not_wake_each_other_without_end() {
     let server = server();
-    server.trouble(|trouble| trouble.broken.extend(["watch services", "watch httproutes"]));
-    let mut scenario = Scenario::start(&server).await;
-    scenario.look_up(A).await;
-    let watches = server.requests("watch").len();
+    let scenario = known(&server).await;
+    server.trouble(|trouble| trouble.torn.extend(["services", "httproutes"]));
     scenario.used.lock().unwrap().insert(name("default/a"));
-    sleep(Duration::from_secs(300)).await;
-    let attempts = server.requests("watch").len() - watches;
+    let before = server.requests("watch").len();
+    let attempts = |server: &ApiServer| server.requests("watch").len() - before;
+    server.end_watches();
+    tokio::select! {
+        () = sleep(Duration::from_secs(300)) => {}
+        () = server.until("a storm", |server| attempts(server) > 900) => {}
+    }
+    let attempts = attempts(&server);
     assert!((60..900).contains(&attempts), "{attempts} in five minutes, of two watches");
 }
 

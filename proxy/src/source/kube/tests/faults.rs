@@ -189,7 +189,7 @@ async fn an_api_server_that_has_forgotten_all_when_it_is_back_is_listed_at_once(
         server.expire();
         let back = Instant::now();
         server.trouble(|trouble| trouble.away = false);
-        server.until("all watches", |server| server.watched().len() == 4).await;
+        server.until("all watches", |server| server.watched().len() == 6).await;
         assert!(back.elapsed() < SECONDS, "{:?}", back.elapsed());
     }
 }

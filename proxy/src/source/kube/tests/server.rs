@@ -47,8 +47,8 @@ pub(super) struct Trouble {
     pub(super) silent: bool,
     /// What is answered 403: `list services`, `watch services`.
     pub(super) forbidden: BTreeSet<&'static str>,
-    /// What is answered 500: `watch services`.
-    pub(super) broken: BTreeSet<&'static str>,
+    /// The watches that break as soon as they have begun, by plural.
+    pub(super) torn: BTreeSet<&'static str>,
     /// The cluster has the kinds of the experimental channel.
     pub(super) experimental: bool,
     /// What the cluster does not have: `gateway.networking.k8s.io/v1/httproutes`.
@@ -242,9 +242,6 @@ impl ApiServer {
         if trouble.forbidden.contains(format!("{verb} {}", query.plural).as_str()) {
             return Ok(self.failure(StatusCode::FORBIDDEN));
         }
-        if trouble.broken.contains(format!("{verb} {}", query.plural).as_str()) {
-            return Ok(self.failure(StatusCode::INTERNAL_SERVER_ERROR));
-        }
         if trouble.missing.contains(query.resource.as_str()) {
             return Ok(self.failure(StatusCode::NOT_FOUND));
         }
@@ -279,7 +276,9 @@ impl ApiServer {
     fn watch(&self, state: &mut State, query: Query) -> Response<Chunks> {
         let from: u64 = query.parameters["resourceVersion"].parse().unwrap();
         let (sender, receiver) = mpsc::unbounded_channel();
-        if from < state.forgotten {
+        if state.trouble.torn.contains(query.plural.as_str()) {
+            let _ = sender.send(Err(io::ErrorKind::ConnectionReset.into()));
+        } else if from < state.forgotten {
             let _ = sender.send(Ok(line("ERROR", &status(StatusCode::GONE))));
         } else {
             let later = state.events.iter().filter(|event| event.revision > from);
