@@ -32,9 +32,16 @@ pub(crate) fn normalise(
     // hyper lets all codings through of which `chunked` is the last, undoes that one only, and the
     // name of the others would be lost with Transfer-Encoding.
     let mut codings = parts.headers.get_all(TRANSFER_ENCODING).iter();
-    if codings.any(|value| !value.as_bytes().eq_ignore_ascii_case(b"chunked")) {
-        return Err(bad("a transfer coding other than chunked"));
+    if let Some(coding) = codings.next() {
+        if !coding.as_bytes().eq_ignore_ascii_case(b"chunked") {
+            return Err(bad("a transfer coding other than chunked"));
+        }
+        // RFC 9112, section 6.1: "A sender MUST NOT apply the chunked transfer coding more than once".
+        if codings.next().is_some() {
+            return Err(bad("more than one transfer coding"));
+        }
     }
+    check_target(parts)?;
     // RFC 9112, section 3.2: "A server MUST respond with a 400 (Bad Request) status code to any
     // HTTP/1.1 request message that lacks a Host header field and to any request message that
     // contains more than one Host header field line or a Host header field with an invalid field
@@ -83,6 +90,23 @@ pub(crate) fn normalise(
         join_cookies(&mut parts.headers);
     }
     Ok(())
+}
+
+/// Refuses targets whose form is not for their method (RFC 9112, section 3.2), and what was meant for
+/// another scheme than the connection has. Of HTTP/2 a scheme is left to those who send it.
+fn check_target(parts: &Parts) -> Result<(), Fault> {
+    let uri = &parts.uri;
+    if uri.path() == "*" && parts.method != Method::OPTIONS {
+        return Err(bad("the target * is for OPTIONS only"));
+    }
+    if parts.version == Version::HTTP_2 || parts.method == Method::CONNECT {
+        return Ok(());
+    }
+    match uri.scheme() {
+        Some(scheme) if *scheme != Scheme::HTTP => Err(bad("the target's scheme is not http")),
+        None if uri.authority().is_some() => Err(bad("the target is an authority, not a path")),
+        _ => Ok(()),
+    }
 }
 
 /// RFC 9113, section 8.2.3: "If there are multiple Cookie header fields after decompression, these
@@ -191,13 +215,26 @@ fn origin_form(uri: &Uri) -> Uri {
     target.map_or_else(|| Uri::from_static("/"), Uri::from)
 }
 
-/// The characters of `uri-host [":" port]` (RFC 3986, section 3.2): no user, no path, no space.
-/// RFC 9110, section 4.2.4 has userinfo refused.
+/// `uri-host [":" port]` by its characters (RFC 3986, section 3.2): no user, no path, no space.
+/// RFC 9110, section 4.2.4 has userinfo refused. A comma, which a name could have, is what two Hosts
+/// are joined with.
 fn is_host(host: &[u8]) -> bool {
-    !host.is_empty()
-        && host
-            .iter()
-            .all(|byte| byte.is_ascii_alphanumeric() || b".-_~%!$&'()*+,;=:[]".contains(byte))
+    let (name, punctuation, port) = match host.strip_prefix(b"[") {
+        Some(rest) => match rest.iter().position(|byte| *byte == b']') {
+            Some(end) => (&rest[..end], &b".:%-_~"[..], &rest[end + 1..]),
+            None => return false,
+        },
+        None => {
+            let end = host.iter().position(|byte| *byte == b':').unwrap_or(host.len());
+            (&host[..end], &b".-_~%!$&'()*+;="[..], &host[end..])
+        }
+    };
+    let is_port = match port.split_first() {
+        None => true,
+        Some((colon, digits)) => *colon == b':' && digits.iter().all(u8::is_ascii_digit),
+    };
+    let is_name = |byte: &u8| byte.is_ascii_alphanumeric() || punctuation.contains(byte);
+    is_port && !name.is_empty() && name.iter().all(is_name)
 }
 
 fn tokens(value: &HeaderValue) -> impl Iterator<Item = &str> {

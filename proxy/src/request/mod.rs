@@ -28,7 +28,7 @@ use std::time::Instant;
 
 use http::header::{CONNECTION, CONTENT_TYPE, EXPECT, HOST, HeaderValue, LOCATION};
 use http::request::Parts;
-use http::{HeaderMap, Request, Response, StatusCode, Version};
+use http::{HeaderMap, Method, Request, Response, StatusCode, Version};
 use hyper::body::Incoming;
 use weft_gamma::matching::{self, Matcher, RequestView};
 use weft_gamma::route::{Match, PathMatch, Redirect};
@@ -103,6 +103,8 @@ pub(crate) async fn serve(
         access,
     );
     let version = parts.version;
+    let is_connect = parts.method == Method::CONNECT;
+    let is_head = parts.method == Method::HEAD;
     // Known once a rule has won; applied to whatever the answer is.
     let mut chain = Chain::default();
     let answer =
@@ -129,6 +131,15 @@ pub(crate) async fn serve(
         Err(fault) => refuse(&fault, is_grpc, &connection, &mut record),
     };
     chain.on_response(response.headers_mut());
+    if is_connect && version != Version::HTTP_2 && !response.status().is_success() {
+        // What the client sends behind a CONNECT is for the tunnel: without one, a client that does not
+        // wait would have it read as requests.
+        response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+    }
+    if is_head && version == Version::HTTP_2 && matches!(response.body(), ResponseBody::Own(_)) {
+        // No answer to HEAD has content (RFC 9110, section 9.3.2). Of HTTP/2, hyper would send it.
+        *response.body_mut() = ResponseBody::empty();
+    }
     Ok(response)
 }
 

@@ -33,6 +33,18 @@ fn ambiguous_requests_are_answered_400_and_end_their_connection() {
             "GET / HTTP/1.1\r\nhost: a/b\r\n\r\n",
             "GET / HTTP/1.1\r\nhost: user@a\r\n\r\n",
             "GET / HTTP/1.1\r\nhost: a\"b\r\n\r\n",
+            "GET / HTTP/1.1\r\nhost: a,b\r\n\r\n",
+            "GET / HTTP/1.1\r\nhost: a:80x\r\n\r\n",
+            "GET / HTTP/1.1\r\nhost: a:80:81\r\n\r\n",
+            "GET / HTTP/1.1\r\nhost: :80\r\n\r\n",
+            "GET / HTTP/1.1\r\nhost: [::1\r\n\r\n",
+            "GET / HTTP/1.1\r\nhost: [::1]x\r\n\r\n",
+            // The target's form.
+            "GET * HTTP/1.1\r\nhost: a\r\n\r\n",
+            "GET a HTTP/1.1\r\nhost: a\r\n\r\n",
+            "GET a:80 HTTP/1.1\r\nhost: a:80\r\n\r\n",
+            "GET https://a/ HTTP/1.1\r\nhost: a\r\n\r\n",
+            "GET ftp://a/ HTTP/1.1\r\nhost: a\r\n\r\n",
             "GET http://b/ HTTP/1.1\r\nhost: a\r\n\r\n",
             "GET http://a/ HTTP/1.1\r\n\r\n",
             "GET http://user@a/ HTTP/1.1\r\nhost: user@a\r\n\r\n",
@@ -49,6 +61,8 @@ fn ambiguous_requests_are_answered_400_and_end_their_connection() {
             "POST / HTTP/1.1\r\nhost: a\r\ntransfer-encoding: gzip\r\n\r\n",
             "POST / HTTP/1.1\r\nhost: a\r\ntransfer-encoding: gzip, chunked\r\n\r\n0\r\n\r\n",
             "POST / HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked, identity\r\n\r\n0\r\n\r\n",
+            "POST / HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked\r\n\
+             transfer-encoding: chunked\r\n\r\n0\r\n\r\n",
             "POST / HTTP/1.1\r\nhost: a\r\ntransfer-encoding: xchunked\r\n\r\n0\r\n\r\n",
             "POST / HTTP/1.0\r\nhost: a\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n",
             // Lines.

@@ -230,3 +230,18 @@ impl Drop for OnDrop {
         self.0.set(self.0.get() + 1);
     }
 }
+
+#[test]
+fn the_proxys_own_answer_to_head_has_no_content() {
+    run(async {
+        let mesh = Mesh::new();
+        let service = mesh.service("default/svc", "http", &[]);
+        let mut client = connect(&mesh, service).await;
+        let request = Request::head("http://svc/").body(empty()).unwrap();
+        // Content would be an error of the stream.
+        let (response, _) = whole(client.send_request(request).await.unwrap()).await;
+        assert_eq!(response.status(), 503);
+        assert_eq!(response.headers()["x-weft-reason"], "no_ready_endpoint");
+        assert_eq!(response.body(), "");
+    });
+}

@@ -134,14 +134,19 @@ fn connect_becomes_a_tunnel() {
 }
 
 #[test]
-fn a_refused_connect_is_an_answer_like_any_other() {
+fn a_refused_connect_ends_the_connection() {
     run(async {
         let (_mesh, mut client, backend) = pair().await;
         client.send("CONNECT db.example:5432 HTTP/1.1\r\nhost: db.example:5432\r\n\r\n").await;
+        // For the tunnel, by a client that does not wait for it.
+        client.send("GET /smuggled HTTP/1.1\r\nhost: svc\r\n\r\n").await;
         let mut server = backend.accept().await;
         server.head().await;
         server.send("HTTP/1.1 405 Method Not Allowed\r\ncontent-length: 2\r\n\r\nno").await;
         let answer = client.message().await;
         assert_eq!((answer.status(), answer.text()), (405, "no"));
+        assert_eq!(answer.header("connection"), Some("close"));
+        client.end().await;
+        assert!(server.is_silent(), "what follows was taken for a request");
     });
 }
