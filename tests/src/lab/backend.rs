@@ -1,6 +1,7 @@
-//! A backend pod: one `weft-echo` bound to a pod address of its own.
+//! A backend pod: one `weft-echo`, or a server of somebody else's, with a pod address of its own.
 
 use std::collections::BTreeMap;
+use std::process::Command;
 use std::sync::{Mutex, PoisonError};
 
 use anyhow::Result;
@@ -56,7 +57,7 @@ pub struct Backend {
 }
 
 impl Backend {
-    /// Starts the pod's process; its addresses are on the bridge already.
+    /// Starts `weft-echo` as the pod's process.
     pub(super) fn start(lab: &Lab, workload: &Workload, record: &PodRecord) -> Result<Backend> {
         let mut command = lab.command(User::Application, "weft-echo");
         command.args(["--service", &workload.app, "--version", &workload.version]);
@@ -67,6 +68,11 @@ impl Backend {
                 command.args([format!("--{name}"), port.to_string()]);
             }
         }
+        Backend::run(lab, record, command)
+    }
+
+    /// Starts the pod's process; its addresses are on the bridge already.
+    pub(super) fn run(lab: &Lab, record: &PodRecord, command: Command) -> Result<Backend> {
         let log = lab.folder().join("logs").join(format!("pod-{}", record.addresses[0]));
         let process = Process::start(&record.name, command, &log)?;
         let (name, addresses) = (record.name.clone(), record.addresses.clone());
@@ -78,6 +84,13 @@ impl Backend {
         self.process().wait_until(START_LIMIT, |process| process.stdout().contains("listening"))
     }
 
+    /// Waits until somebody listens on a port of the lab's namespace.
+    pub(super) fn wait_listening(&self, lab: &Lab, port: u16) -> Result<()> {
+        let script = format!("ss --no-header --tcp --numeric --listening 'sport = :{port}'");
+        let listens = |_: &Process| lab.world.script(&script).is_ok_and(|lines| !lines.is_empty());
+        self.process().wait_until(START_LIMIT, listens)
+    }
+
     /// Ends the process at once, as a crash does: its address stays and refuses connections.
     pub fn crash(&self) -> Result<()> {
         let mut process = self.process();
@@ -86,7 +99,7 @@ impl Backend {
         Ok(())
     }
 
-    /// What the process has printed: one line for each connection that it accepted.
+    /// What the process has printed; `weft-echo`: one line for each connection that it accepted.
     pub fn log(&self) -> String {
         self.process().stdout()
     }

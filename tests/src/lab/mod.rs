@@ -20,7 +20,7 @@ mod process;
 mod tools;
 mod traffic;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -78,7 +78,7 @@ impl Lab {
             "mount -t tmpfs -o mode=0755 weft /run\n\
              mkdir -m 0755 {FOLDER}\n\
              cd {FOLDER}\n\
-             mkdir -m 0755 manifests staging logs bin\n\
+             mkdir -m 0755 manifests staging logs bin brought\n\
              {programs}\n\
              mount -t tmpfs -o mode=1777 weft /tmp\n\
              echo 0 > /proc/sys/net/ipv6/conf/all/disable_ipv6 2>/dev/null || true\n\
@@ -157,6 +157,48 @@ impl Lab {
 
     /// Starts backend pods side by side and waits until all of them listen.
     pub fn backends(&self, workloads: &[Workload]) -> Result<Vec<Backend>> {
+        let records = self.place(workloads)?;
+        let pairs = workloads.iter().zip(&records);
+        let start = |(workload, record)| Backend::start(self, workload, record);
+        let backends = pairs.map(start).collect::<Result<Vec<Backend>>>()?;
+        for backend in &backends {
+            backend.wait_ready()?;
+        }
+        self.state().refresh()?;
+        Ok(backends)
+    }
+
+    /// Starts a pod of any program and waits until it listens on the workload's HTTP port, which no
+    /// other pod of the lab may have: such programs seldom keep to the pod's own address.
+    pub fn foreign_backend(&self, workload: &Workload, words: &[&str]) -> Result<Backend> {
+        let record = self.place(std::slice::from_ref(workload))?.pop().context("one pod")?;
+        let mut command = self.command(User::Application, words[0]);
+        command.args(&words[1..]);
+        let backend = Backend::run(self, &record, command)?;
+        backend.wait_listening(self, workload.http_port)?;
+        self.state().refresh()?;
+        Ok(backend)
+    }
+
+    /// Copies a file or a folder's files into the lab, for programs that it does not have by itself;
+    /// returns the path in there.
+    pub fn bring(&self, source: &Path) -> Result<String> {
+        let name = source.file_name().and_then(|name| name.to_str()).context("no file's name")?;
+        let target = self.folder().join("brought").join(name);
+        if source.is_dir() {
+            std::fs::create_dir_all(&target)?;
+            for file in std::fs::read_dir(source)? {
+                let file = file?;
+                std::fs::copy(file.path(), target.join(file.file_name()))?;
+            }
+        } else {
+            std::fs::copy(source, &target).with_context(|| source.display().to_string())?;
+        }
+        Ok(format!("{FOLDER}/brought/{name}"))
+    }
+
+    /// Gives pods their addresses and their names.
+    fn place(&self, workloads: &[Workload]) -> Result<Vec<PodRecord>> {
         let mut records = Vec::new();
         let first = self.state().pods.len() + 1;
         for (number, workload) in (first..).zip(workloads) {
@@ -168,14 +210,7 @@ impl Lab {
         });
         self.world.script(&addresses.collect::<String>())?;
         self.state().pods.extend(records.iter().cloned());
-        let pairs = workloads.iter().zip(&records);
-        let start = |(workload, record)| Backend::start(self, workload, record);
-        let backends = pairs.map(start).collect::<Result<Vec<Backend>>>()?;
-        for backend in &backends {
-            backend.wait_ready()?;
-        }
-        self.state().refresh()?;
-        Ok(backends)
+        Ok(records)
     }
 
     /// Sets what the EndpointSlices say about a backend pod.

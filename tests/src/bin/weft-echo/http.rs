@@ -30,7 +30,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures_util::{SinkExt, StreamExt, stream};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, header};
-use http_body::Frame;
+use http_body::{Body as _, Frame};
 use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt, Full, StreamBody};
 use hyper::body::Incoming;
@@ -119,6 +119,7 @@ async fn answer(
     }
     let path = request.uri().path().to_owned();
     let query = Query(request.uri().query().unwrap_or("").to_owned());
+    let is_head = request.method() == Method::HEAD;
     let mut response = match path.as_str() {
         _ if request.method() == Method::CONNECT => tunnel(request),
         "/bytes" => Response::new(zeros(query.number("n", 1))),
@@ -154,6 +155,11 @@ async fn answer(
             response
         }
     };
+    if is_head && let Some(length) = response.body().size_hint().exact() {
+        // hyper would send the content in HTTP/2.
+        response.headers_mut().insert(header::CONTENT_LENGTH, HeaderValue::from(length));
+        *response.body_mut() = boxed(Full::default());
+    }
     if service.failing.next() {
         *response.status_mut() = StatusCode::INTERNAL_SERVER_ERROR;
     }
