@@ -11,7 +11,7 @@ export WEFT_BIN_DIR := $(abspath $(TARGET))/demo
 export PATH := $(PATH):$(abspath $(TARGET))/tools:/usr/local/sbin:/usr/sbin:/sbin
 
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-shell test properties lint build clean
+.PHONY: help demo demo-shell test properties interop lint build clean
 
 help: ## This list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -37,6 +37,9 @@ properties: ## 100,000 random routes and requests against a plain scan, and stat
 	@# 1 to 15 requests a case.
 	PROPTEST_CASES=12500 cargo test --profile demo -p weft-gamma --lib property
 	PROPTEST_CASES=100000 cargo test -p weft-proxy --lib agreement
+
+interop: ## h2spec, gRPC's interoperability suite, odd requests to eight servers, WebSockets
+	@tests/interop/run.sh
 
 lint: ## Formatting, clippy without warnings, and cargo-deny where it is installed
 	@$(NEEDS) build

@@ -1,5 +1,6 @@
 #!/bin/sh
-# Checks for what a make target needs: `build`, `lab` (network namespaces), `promtool`, `prometheus`.
+# Checks for what a make target needs: `build`, `lab` (network namespaces), `interop` (servers of
+# others), `promtool`, `prometheus`.
 # Root gets what is missing from Debian's packages; others get the command to run.
 set -eu
 
@@ -36,6 +37,22 @@ install_packages() {
     # shellcheck disable=SC2086  # a list of words
     apt-get install -y -qq --no-install-recommends $packages >/dev/null
     packages=""
+}
+
+# without_services COMMAND: installs without starting the services that Debian's packages bring, as
+# its Policy provides for it (policy-rc.d): the ports may be somebody else's.
+without_services() {
+    policy=/usr/sbin/policy-rc.d
+    if [ -z "$packages" ] || [ "$(id -u)" != 0 ] || [ -e "$policy" ]; then
+        "$@"
+        return
+    fi
+    trap 'rm -f "$policy"' EXIT
+    printf '#!/bin/sh\nexit 101\n' >"$policy"
+    chmod 755 "$policy"
+    "$@"
+    rm -f "$policy"
+    trap - EXIT
 }
 
 check_cargo() {
@@ -97,9 +114,19 @@ for topic in "$@"; do
         curl_version=$(curl --version | head -n 1 | cut -d ' ' -f 2)
         at_least 7.84 "$curl_version" || { say "curl 7.84 or newer is needed"; exit 1; }
         ;;
+    interop)
+        need nginx nginx-light
+        need apache2 apache2-bin
+        need haproxy haproxy
+        need node nodejs
+        /usr/bin/python3 -c "import aiohttp" 2>/dev/null || packages="$packages python3-aiohttp"
+        # For the Go toolchain, which comes as a Python package.
+        python3 -m pip --version >/dev/null 2>&1 || packages="$packages python3-pip"
+        without_services install_packages
+        ;;
     promtool | prometheus) fetch_prometheus "$topic" ;;
     *)
-        say "usage: $0 [build] [lab] [promtool] [prometheus]"
+        say "usage: $0 [build] [lab] [interop] [promtool] [prometheus]"
         exit 2
         ;;
     esac

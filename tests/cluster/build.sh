@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Builds the cluster's programs from their Go modules: build.sh cluster | helm | conformance
+# Builds the programs that tests take from Go modules: build.sh cluster | helm | conformance | interop
 #
 # Results lie under .cache/tools by module and version, and are never built again while they are
 # there. A build that was cut off leaves nothing half-made, and Go's own cache lets it go on where
@@ -25,6 +25,12 @@ conformance crds                     <CRDs>
 '
 helm='
 helm        helm                     helm.sh/helm/v4/cmd/helm
+'
+interop='
+../interop/programs  h2spec       github.com/summerwind/h2spec/cmd/h2spec
+../interop/programs  grpc-client  google.golang.org/grpc/interop/client
+../interop/programs  grpc-server  google.golang.org/grpc/interop/server
+../interop/programs  go-server    .
 '
 conformance="$helm
 conformance suite                    <test>
@@ -120,7 +126,8 @@ case "${1:-}" in
   cluster) wanted="$cluster" ;;
   helm) wanted="$helm" ;;
   conformance) wanted="$conformance" ;;
-  *) die "build.sh: what to build?" "build.sh cluster | helm | conformance" ;;
+  interop) wanted="$interop" ;;
+  *) die "build.sh: what to build?" "build.sh cluster | helm | conformance | interop" ;;
 esac
 
 todo=()
@@ -131,7 +138,7 @@ done <<<"$wanted"
 [ ${#todo[@]} -gt 0 ] || exit 0
 
 take_lock build
-say "${#todo[@]} to build for the $1; on 2 cores all take about 15 minutes, once"
+say "${#todo[@]} to build for: $1; on 2 cores a cluster takes about 15 minutes, once"
 progress "[0/${#todo[@]}] Go $GO_VERSION" go_toolchain
 use_go
 at=0
@@ -139,5 +146,5 @@ for item in "${todo[@]}"; do
   read -r folder program source <<<"$item"
   at=$((at + 1))
   [ -e "$(tools "$folder")/$program" ] && continue # another run built it meanwhile
-  progress "[$at/${#todo[@]}] $program ($folder)" build_one "$folder" "$program" "$source"
+  progress "[$at/${#todo[@]}] $program (${folder##*/})" build_one "$folder" "$program" "$source"
 done

@@ -99,13 +99,13 @@ on_network() {
   KUBECONFIG="$STATE/kubeconfig" nsenter --target "$pid" --net -- "$@"
 }
 
-# tools NAME: the folder with what was built from tests/cluster/NAME. Its name holds a hash of all
+# tools NAME: the folder with what was built from tests/cluster/NAME (or ../ROOM/NAME). Its name holds a hash of all
 # that went in, so nothing stale is ever used, and nothing is built again that is there.
 GO_VERSION=1.27.3
 tools() {
   local key
   key="$(cd "$HERE/$1" && { printf '%s\n' "$GO_VERSION" && cat go.mod go.sum ./*.go; } 2>/dev/null | sha256sum | cut -c1-12)"
-  printf '%s\n' "$CACHE/tools/$1-$key"
+  printf '%s\n' "$CACHE/tools/${1##*/}-$key"
 }
 
 # version_of NAME MODULE: the version of a Go module that tests/cluster/NAME/go.mod asks for.
