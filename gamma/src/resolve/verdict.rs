@@ -71,6 +71,11 @@ fn accepted(attachment: &Attachment<'_>, service: &Service) -> Condition {
     if !attachment.lost.is_empty() {
         message = format!("{message}; {}", held_by_others(&attachment.lost, service));
     }
+    // "GAMMA implementations SHOULD NOT infer any functionality from the hostnames field" (GEP-1294).
+    // Those of a TLSRoute are its matches.
+    if attachment.route.kind != RouteKind::Tls && !attachment.route.hostnames.is_empty() {
+        message.push_str("; spec.hostnames says nothing here: match the header Host instead");
+    }
     for (port, older) in &attachment.shadowed {
         let ports = ports(&[*port], service);
         message = format!("{message}; {older} comes first and takes the connections to {ports}");

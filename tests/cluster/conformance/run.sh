@@ -58,6 +58,7 @@ remember_state
 "$HERE/up.sh"
 "$HERE/packages.sh"
 "$HERE/build.sh" conformance
+"$ROOT/tests/api/list.sh" --check
 if [ -z "${WITHOUT_MESH:-}" ]; then
   if ! foreign_cluster; then
     "$HERE/images.sh" weft

@@ -426,6 +426,26 @@ fn filters_in_company() {
     }
 }
 
+/// "If a reference to a custom filter type cannot be resolved, the filter MUST NOT be skipped."
+#[test]
+fn a_custom_filter_refuses_its_rule_whatever_the_kind() {
+    const CUSTOM: &str = "{type: ExtensionRef, extensionRef: {group: a, kind: B, name: c}}";
+    for kind in ["HTTPRoute", "GRPCRoute"] {
+        for (rules, field) in [
+            (format!("- filters: [{CUSTOM}]"), "spec.rules[0].filters[0].type"),
+            (
+                format!("- backendRefs: [{{name: a, port: 80, filters: [{CUSTOM}]}}]"),
+                "spec.rules[0].backendRefs[0].filters[0].type",
+            ),
+        ] {
+            let decoded = route(kind, &rules);
+            let [refusal] = rule(&decoded).refusals.as_slice() else { panic!("{kind} {rules}") };
+            assert_eq!(refusal.field, field, "{kind}");
+            assert!(refusal.message.contains("no custom filters"), "{}", refusal.message);
+        }
+    }
+}
+
 #[test]
 fn grpc_filters_are_those_of_http() {
     let decoded = route(

@@ -278,11 +278,19 @@ fn a_grpc_route_that_is_refused_still_holds_its_port() {
 
 #[test]
 fn hostnames_are_ignored() {
-    let text = http_route("default/r", DEMO, "[{}]")
-        .replace("parentRefs", "hostnames: [only.example], parentRefs");
-    let objects = objects(&documents(&[service("default/demo", TWO_PORTS), text]));
-    let attached = &port(&resolved(&objects), "default/demo", 80).producer.clone();
-    assert_eq!(select(attached, "GET /\nhost: other.example"), "default/r[0]");
+    for (kind, request) in [("HTTPRoute", "GET /"), ("GRPCRoute", "POST /s/m")] {
+        let text = route(kind, "default/r", DEMO, "[{}]")
+            .replace("parentRefs", "hostnames: [only.example], parentRefs");
+        let objects = objects(&documents(&[service("default/demo", TWO_PORTS), text]));
+        let resolved = resolved(&objects);
+        let attached = &port(&resolved, "default/demo", 80).producer;
+        assert_eq!(select(attached, &format!("{request}\nhost: other.example")), "default/r[0]");
+        let verdict = verdict(&resolved, &format!("{kind} default/r"));
+        assert_eq!(conditions(verdict), [ACCEPTED, RESOLVED], "{kind}");
+        let message = message(verdict, ConditionType::Accepted);
+        let told = "; spec.hostnames says nothing here: match the header Host instead";
+        assert!(message.ends_with(told), "{message}");
+    }
 }
 
 #[test]

@@ -333,3 +333,38 @@ fn a_mirror_without_a_target_is_dropped_alone() {
     let of_backend = "spec.rules[0].backendRefs[0].filters[0].requestMirror.backendRef.name";
     assert!(message.contains(of_backend), "{message}");
 }
+
+#[test]
+fn a_mirror_needs_a_grant_as_any_backend_does() {
+    const FROM: &str = "group: gateway.networking.k8s.io, kind: HTTPRoute, namespace: default";
+    let granted = grant(FROM, "group: '', kind: Service, name: backend");
+    let table = [
+        ("namespace: other, name: backend, port: 8080", None, Some(Reason::RefNotPermitted)),
+        ("namespace: other, name: backend, port: 8080", Some(&granted), None),
+        (
+            "namespace: other, name: ghost, port: 8080",
+            Some(&granted),
+            Some(Reason::RefNotPermitted),
+        ),
+        ("name: backend, port: 53", None, Some(Reason::UnsupportedProtocol)),
+        ("name: backend, port: 80", None, Some(Reason::BackendNotFound)),
+        ("group: example.com, kind: Thing, name: backend", None, Some(Reason::InvalidKind)),
+    ];
+    for (backend, granted, expected) in table {
+        let rules = format!(
+            "[{{filters: [{{type: RequestMirror, requestMirror: {{backendRef: {{{backend}}}}}}}], backendRefs: [{{name: backend, port: 8080}}]}}]"
+        );
+        let mut documents = vec![http_route("default/r", DEMO, &rules)];
+        documents.extend(granted.cloned());
+        let resolved = resolved(&world(&documents));
+        let rule = &port(&resolved, "default/demo", 80).producer.rules[0];
+        assert_eq!(rule.filters.is_empty(), expected.is_some(), "{backend}");
+        assert!(rule.refusals.is_empty() && rule.backends[0].target.is_ok(), "{backend}");
+        let condition = match expected {
+            Some(reason) => (ConditionType::ResolvedRefs, false, reason),
+            None => RESOLVED,
+        };
+        let verdict = verdict(&resolved, "HTTPRoute default/r");
+        assert_eq!(conditions(verdict), [ACCEPTED, condition], "{backend}");
+    }
+}

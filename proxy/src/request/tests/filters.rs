@@ -58,6 +58,34 @@ fn redirects_answer_without_a_backend() {
 }
 
 #[test]
+fn a_backends_redirect_answers_its_share() {
+    run(async {
+        let mesh = Mesh::new();
+        mesh.service("default/one", "http", &[Server::http1("one").await.addr]);
+        let service = mesh.service("default/svc", "http", &[]);
+        let redirect = "{type: RequestRedirect, requestRedirect: {hostname: other.example}}";
+        let rules = format!(
+            "[{{backendRefs: [{{name: one, port: 80}}, {{name: one, port: 80, filters: [{redirect}]}}]}}]"
+        );
+        mesh.http_route("default/route", "default/svc", &rules);
+        let mut client = mesh.connect(service).await;
+        let mut redirected = 0;
+        for _ in 0..200 {
+            client.send("GET /a HTTP/1.1\r\nhost: svc\r\n\r\n").await;
+            let answer = client.message().await;
+            if answer.status() == 302 {
+                assert_eq!(answer.header("location"), Some("http://other.example/a"));
+                redirected += 1;
+            } else {
+                assert_eq!(answer.status(), 200);
+            }
+        }
+        // A binomial share of a half: the standard deviation is 7.1, the bounds are 6 of these away.
+        assert!((58..=142).contains(&redirected), "{redirected} of 200");
+    });
+}
+
+#[test]
 fn rewrites_change_what_the_backend_sees() {
     run(async {
         for (rewrite, target, host) in [

@@ -85,6 +85,35 @@ fn calls_of_one_connection_are_balanced() {
     });
 }
 
+/// "If multiple backends are specified, and some are invalid, the proportion of requests that would
+/// otherwise have been routed to an invalid backend MUST receive an `UNAVAILABLE` status." "For example,
+/// if two backends are specified with equal weights, and one is invalid, 50 percent".
+#[test]
+fn shares_of_invalid_backends_are_unavailable() {
+    run(async {
+        let mesh = Mesh::new();
+        mesh.service("default/one", "grpc", &[echo("one").await.addr]);
+        let service = mesh.service("default/echo", "grpc", &[]);
+        let rules = "[{backendRefs: [{name: one, port: 80}, {name: missing, port: 80}]}]";
+        mesh.grpc_route("default/route", "default/echo", rules);
+        let mut client = connect(&mesh, service).await;
+        let mut unavailable = 0;
+        for _ in 0..400 {
+            let response = client.send_request(call("s/Echo", "x")).await.unwrap();
+            let (response, trailers) = whole(response).await;
+            let status = &trailers.as_ref().unwrap_or(response.headers())["grpc-status"];
+            if status == "14" {
+                assert_eq!(response.headers()["x-weft-reason"], "backend_invalid");
+                unavailable += 1;
+            } else {
+                assert_eq!(status, "0");
+            }
+        }
+        // A binomial share of a half: the standard deviation is 10, the bounds are 6 of these away.
+        assert!((140..=260).contains(&unavailable), "{unavailable} of 400");
+    });
+}
+
 #[test]
 fn a_refusal_is_a_grpc_status() {
     run(async {

@@ -153,6 +153,28 @@ fn the_preface_alone_tells_http_2() {
     });
 }
 
+/// HTTP/2 has no Host but an authority; to a route both are the header Host.
+#[test]
+fn an_authority_is_matched_as_the_host() {
+    run(async {
+        let mesh = Mesh::new();
+        mesh.service("default/shop", "http", &[Server::http1("shop").await.addr]);
+        let service = mesh.service("default/svc", "http", &[]);
+        let rules = "[{matches: [{headers: [{name: Host, value: shop.example}]}], \
+                     backendRefs: [{name: shop, port: 80}]}]";
+        mesh.http_route("default/route", "default/svc", rules);
+        let mut client = connect(&mesh, service).await;
+        for (host, status) in [("shop.example", 200), ("www.shop.example", 404)] {
+            let request = Request::get(format!("http://{host}/")).body(empty()).unwrap();
+            let response = client.send_request(request).await.unwrap();
+            assert_eq!(response.status(), status, "{host}");
+            let mut client = mesh.connect(service).await;
+            client.send(&format!("GET / HTTP/1.1\r\nhost: {host}\r\n\r\n")).await;
+            assert_eq!(client.message().await.status(), status, "{host}");
+        }
+    });
+}
+
 #[test]
 fn a_host_beside_another_authority_is_refused() {
     run(async {

@@ -172,6 +172,36 @@ fn exactly_the_share_of_an_invalid_backend_is_answered_500() {
     });
 }
 
+/// "If an implementation chooses to do this, all of the above rules for 500 responses MUST also apply
+/// for responses that return a 503."
+#[test]
+fn a_backend_without_endpoints_answers_503_for_its_share() {
+    run(async {
+        let bookinfo = Reviews::new().await;
+        bookinfo.mesh.service("default/empty", "http", &[]);
+        let rules = r#"
+- backendRefs:
+  - {name: reviews-v1, port: 80, weight: 3}
+  - {name: empty, port: 80, weight: 1}
+"#;
+        bookinfo.mesh.http_route("default/split", "default/reviews", rules);
+        let mut client = bookinfo.mesh.connect(bookinfo.reviews).await;
+        let mut empty = 0;
+        for _ in 0..400 {
+            client.send("GET / HTTP/1.1\r\nhost: reviews\r\n\r\n").await;
+            let answer = client.message().await;
+            if answer.status() == 200 {
+                continue;
+            }
+            assert_eq!(answer.status(), 503);
+            assert_eq!(answer.header("x-weft-reason"), Some("no_ready_endpoint"));
+            empty += 1;
+        }
+        // As of an invalid backend, above.
+        assert!((48..=152).contains(&empty), "{empty} of 400");
+    });
+}
+
 #[test]
 fn the_chosen_rule_is_final() {
     run(async {
