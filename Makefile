@@ -60,4 +60,5 @@ build: ## The release binaries in target/release
 clean: ## Removes everything that was built
 	cargo clean
 
+include tests/bench/bench.mk
 include tests/cluster/cluster.mk

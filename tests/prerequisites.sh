@@ -1,6 +1,6 @@
 #!/bin/sh
 # Checks for what a make target needs: `build`, `lab` (network namespaces), `interop` (servers of
-# others), `promtool`, `prometheus`.
+# others), `bench` (the peers that Weft is measured beside), `promtool`, `prometheus`.
 # Root gets what is missing from Debian's packages; others get the command to run.
 set -eu
 
@@ -124,9 +124,25 @@ for topic in "$@"; do
         python3 -m pip --version >/dev/null 2>&1 || packages="$packages python3-pip"
         without_services install_packages
         ;;
+    bench)
+        check_cargo
+        need cc "gcc libc6-dev"
+        need ip iproute2
+        need iptables-restore iptables
+        need unshare util-linux
+        need setpriv util-linux
+        need taskset util-linux
+        need haproxy haproxy
+        need nginx nginx-light
+        need wrk wrk
+        need h2load nghttp2-client
+        python3 -m pip --version >/dev/null 2>&1 || packages="$packages python3-pip"
+        [ "$(id -u)" = 0 ] || need newuidmap uidmap
+        without_services install_packages
+        ;;
     promtool | prometheus) fetch_prometheus "$topic" ;;
     *)
-        say "usage: $0 [build] [lab] [interop] [promtool] [prometheus]"
+        say "usage: $0 [build] [lab] [interop] [bench] [promtool] [prometheus]"
         exit 2
         ;;
     esac

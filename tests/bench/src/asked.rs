@@ -1,0 +1,172 @@
+//! What is asked of Weft, as data: its figures beside those of its peers in the same run.
+
+use crate::measure::{Measure, Work};
+use crate::proxy::Proxy;
+
+pub(crate) const MEMORY_IDLE: &str = "Resident memory, idle, 5 Services known";
+pub(crate) const MEMORY_HELD: &str = "Resident memory, 1,000 open connections";
+
+/// What a proxy adds at a fixed rate: the share of requests, and the measure's name.
+pub(crate) const LATENCY: [(f64, &str); 3] = [
+    (0.5, "Latency at half of Envoy's capacity: added p50"),
+    (0.99, "Latency at half of Envoy's capacity: added p99"),
+    (0.999, "Latency at half of Envoy's capacity: added p99.9"),
+];
+
+/// The name of the measure of CPU time.
+pub(crate) fn cpu(work: Work) -> String {
+    format!("{}: CPU per {}", work.title(), work.unit().1)
+}
+
+/// The name of the measure of throughput.
+pub(crate) fn rate(work: Work) -> String {
+    format!("{}: {}s/s", work.title(), work.unit().1)
+}
+
+/// A bound of one of Weft's figures.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Asked {
+    bound: Bound,
+    factor: f64,
+    /// Of whose figure; None for a figure by itself.
+    of: Option<Proxy>,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Bound {
+    AtMost,
+    AtLeast,
+}
+
+const fn at_most(factor: f64, of: Proxy) -> Asked {
+    Asked { bound: Bound::AtMost, factor, of: Some(of) }
+}
+
+const fn at_least(factor: f64, of: Proxy) -> Asked {
+    Asked { bound: Bound::AtLeast, factor, of: Some(of) }
+}
+
+/// What is asked of a measure, by its name; nothing of most.
+pub(crate) fn asked(measure: &str) -> Vec<Asked> {
+    use Proxy::{Envoy, Floor, Haproxy, Nginx};
+    if measure == cpu(Work::Http1) {
+        return vec![at_most(1.0, Haproxy), at_most(0.25, Envoy), at_most(1.25, Floor)];
+    }
+    if [Work::Http2ToHttp1, Work::Http2, Work::Grpc].iter().any(|work| measure == cpu(*work)) {
+        return vec![at_most(1.0 / 3.0, Envoy), at_most(1.25, Floor), at_most(1.25, Haproxy)];
+    }
+    if measure == rate(Work::Http1) {
+        return vec![at_least(1.0, Haproxy)];
+    }
+    if measure == rate(Work::NewConnections) {
+        return vec![at_least(1.0, Nginx)];
+    }
+    if measure == rate(Work::Tcp) {
+        return vec![at_least(0.9, Haproxy)];
+    }
+    if LATENCY[..2].iter().any(|(_, name)| measure == *name) {
+        return vec![at_most(0.5, Envoy), at_most(1.0, Haproxy)];
+    }
+    match measure {
+        MEMORY_IDLE => {
+            vec![Asked { bound: Bound::AtMost, factor: 12.0, of: None }, at_most(1.0 / 6.0, Envoy)]
+        }
+        MEMORY_HELD => vec![at_most(1.0 / 3.0, Envoy)],
+        _ => Vec::new(),
+    }
+}
+
+impl Asked {
+    /// Whether the medians say so; None where one of them is not known.
+    pub(crate) fn is_met(self, measure: &Measure) -> Option<bool> {
+        let weft = measure.median(Proxy::Weft)?;
+        let other = match self.of {
+            Some(peer) => measure.median(peer)?,
+            None => 1.0,
+        };
+        Some(match self.bound {
+            Bound::AtMost => weft <= self.factor * other,
+            Bound::AtLeast => weft >= self.factor * other,
+        })
+    }
+
+    /// `≤ 0.25 envoy`, `≤ 12 MiB`.
+    pub(crate) fn text(self, unit: &str) -> String {
+        let sign = match self.bound {
+            Bound::AtMost => '≤',
+            Bound::AtLeast => '≥',
+        };
+        let factor = match 1.0 / self.factor {
+            inverse if (inverse - inverse.round()).abs() < 1e-9 && inverse.round() == 3.0 => {
+                "1/3".to_owned()
+            }
+            inverse if (inverse - 6.0).abs() < 1e-9 => "1/6".to_owned(),
+            _ => self.factor.to_string(),
+        };
+        match self.of {
+            Some(peer) => format!("{sign} {factor} {}", peer.name()),
+            None => format!("{sign} {factor} {unit}"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn measure(name: &str, values: &[(Proxy, f64)]) -> Measure {
+        let mut measure = Measure::new(name, "µs");
+        for (proxy, value) in values {
+            measure.add(*proxy, *value);
+        }
+        measure
+    }
+
+    #[test]
+    fn bounds_hold_by_medians() {
+        let values = [
+            (Proxy::Weft, 25.0),
+            (Proxy::Envoy, 100.0),
+            (Proxy::Haproxy, 24.0),
+            (Proxy::Floor, 20.0),
+        ];
+        let name = cpu(Work::Http1);
+        let measure = measure(&name, &values);
+        let met: Vec<_> =
+            asked(&name).iter().map(|it| (it.text("µs"), it.is_met(&measure))).collect();
+        assert_eq!(
+            met,
+            [
+                ("≤ 1 haproxy".to_owned(), Some(false)),
+                ("≤ 0.25 envoy".to_owned(), Some(true)),
+                ("≤ 1.25 floor".to_owned(), Some(true)),
+            ]
+        );
+    }
+
+    #[test]
+    fn what_was_not_measured_is_neither_met_nor_missed() {
+        let name = rate(Work::NewConnections);
+        let measure = measure(&name, &[(Proxy::Weft, 9.0)]);
+        assert_eq!(asked(&name)[0].is_met(&measure), None);
+    }
+
+    #[test]
+    fn every_asked_figure_is_measured() {
+        let mut names = vec![MEMORY_IDLE.to_owned(), MEMORY_HELD.to_owned()];
+        names.extend(LATENCY.map(|(_, name)| name.to_owned()));
+        for work in Work::ALL {
+            names.extend([cpu(work), rate(work)]);
+        }
+        // 3 + 3 × 3 of CPU, 3 of rates, 2 × 2 of latency, 3 of memory.
+        let all: usize = names.iter().map(|name| asked(name).len()).sum();
+        assert_eq!(all, 22);
+    }
+
+    #[test]
+    fn texts_are_short() {
+        assert_eq!(at_most(1.0 / 3.0, Proxy::Envoy).text("µs"), "≤ 1/3 envoy");
+        assert_eq!(asked(MEMORY_IDLE)[0].text("MiB"), "≤ 12 MiB");
+        assert_eq!(asked(MEMORY_IDLE)[1].text("MiB"), "≤ 1/6 envoy");
+    }
+}

@@ -1,0 +1,128 @@
+//! What is measured: the kinds of work, and the figures that each gives.
+
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+
+use crate::proxy::Proxy;
+
+/// A kind of load. All requests carry `end-user: jason` and are split 90/10.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Work {
+    /// GETs answered with 64 bytes, on connections that stay.
+    Http1,
+    /// The same, each on a connection of its own.
+    NewConnections,
+    /// The same, of a client of HTTP/2.
+    Http2ToHttp1,
+    /// HTTP/2 on both sides.
+    Http2,
+    /// Unary calls of 64 bytes each way.
+    Grpc,
+    /// POSTs of 1 MiB that are answered with 1 MiB.
+    Mib,
+    /// 8 MiB at a time, unread.
+    Tcp,
+}
+
+impl Work {
+    pub(crate) const ALL: [Work; 7] = [
+        Work::Http1,
+        Work::NewConnections,
+        Work::Http2ToHttp1,
+        Work::Http2,
+        Work::Grpc,
+        Work::Mib,
+        Work::Tcp,
+    ];
+
+    pub(crate) fn title(self) -> &'static str {
+        match self {
+            Work::Http1 => "HTTP/1.1 keep-alive",
+            Work::NewConnections => "HTTP/1.1 new connections",
+            Work::Http2ToHttp1 => "HTTP/2 to HTTP/1.1",
+            Work::Http2 => "HTTP/2 both ways",
+            Work::Grpc => "gRPC unary",
+            Work::Mib => "1 MiB bodies",
+            Work::Tcp => "TCP pass-through",
+        }
+    }
+
+    /// In the words of the report.
+    pub(crate) fn what(self) -> &'static str {
+        match self {
+            Work::Http1 => "32 connections, GETs answered with 64 bytes",
+            Work::NewConnections => "32 at a time, one GET on each connection",
+            Work::Http2ToHttp1 => {
+                "4 connections of 16 streams, backends of HTTP/1.1, GETs answered with 64 bytes"
+            }
+            Work::Http2 => "4 connections of 16 streams, h2c to the backend, as above",
+            Work::Grpc => "4 connections of 16 streams, messages of 64 bytes, status in trailers",
+            Work::Mib => "8 connections, POSTs of 1 MiB answered with 1 MiB",
+            Work::Tcp => "4 connections, 8 MiB at a time to the client",
+        }
+    }
+
+    /// The Service's port for it.
+    pub(crate) fn port(self) -> u16 {
+        match self {
+            Work::Http1 | Work::NewConnections | Work::Mib => 8001,
+            Work::Http2ToHttp1 => 8002,
+            Work::Http2 => 8003,
+            Work::Grpc => 8004,
+            Work::Tcp => 8005,
+        }
+    }
+
+    /// What one answer counts for, and how that is called.
+    pub(crate) fn unit(self) -> (f64, &'static str) {
+        match self {
+            Work::NewConnections => (1.0, "connection"),
+            Work::Tcp => ((crate::work::LARGE >> 20) as f64, "MiB"),
+            _ => (1.0, "request"),
+        }
+    }
+}
+
+/// A figure of all proxies, as many values of each as there were rounds.
+#[derive(Clone, Debug)]
+pub(crate) struct Measure {
+    pub(crate) name: String,
+    pub(crate) unit: &'static str,
+    pub(crate) values: BTreeMap<Proxy, Vec<f64>>,
+}
+
+/// Median, least and greatest.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub(crate) struct Spread {
+    pub(crate) median: f64,
+    pub(crate) least: f64,
+    pub(crate) greatest: f64,
+}
+
+impl Measure {
+    pub(crate) fn new(name: impl Into<String>, unit: &'static str) -> Measure {
+        Measure { name: name.into(), unit, values: BTreeMap::new() }
+    }
+
+    pub(crate) fn add(&mut self, proxy: Proxy, value: f64) {
+        self.values.entry(proxy).or_default().push(value);
+    }
+
+    pub(crate) fn spread(&self, proxy: Proxy) -> Option<Spread> {
+        let mut values = self.values.get(&proxy)?.clone();
+        values.sort_by(f64::total_cmp);
+        let (least, greatest) = (*values.first()?, *values.last()?);
+        let middle = values.len() / 2;
+        let median = if values.len() % 2 == 1 {
+            values[middle]
+        } else {
+            f64::midpoint(values[middle - 1], values[middle])
+        };
+        Some(Spread { median, least, greatest })
+    }
+
+    pub(crate) fn median(&self, proxy: Proxy) -> Option<f64> {
+        self.spread(proxy).map(|spread| spread.median)
+    }
+}

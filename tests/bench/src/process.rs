@@ -1,0 +1,116 @@
+//! Processes of a run: started, measured through /proc, ended with their handle.
+
+use std::fs;
+use std::fs::File;
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::{Pid, SysconfVar, sysconf};
+
+use crate::world::FOLDER;
+
+/// How long a process may take to start on a busy machine.
+const START_LIMIT: Duration = Duration::from_secs(30);
+
+/// A running program with its children; ended when dropped.
+pub(crate) struct Process {
+    pub(crate) name: String,
+    child: Child,
+}
+
+impl Process {
+    /// Starts a program; what it prints goes to a log that an error shows the end of.
+    pub(crate) fn start(name: &str, mut command: Command) -> Result<Process> {
+        let log = File::create(log_file(name))?;
+        command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
+        let child = command.spawn().with_context(|| format!("cannot start {name}"))?;
+        Ok(Process { name: name.to_owned(), child })
+    }
+
+    /// Waits until `ready` says so.
+    pub(crate) fn wait_until(&mut self, ready: impl Fn() -> bool) -> Result<()> {
+        let deadline = Instant::now() + START_LIMIT;
+        while !ready() {
+            let ended = self.child.try_wait()?;
+            if ended.is_some() || Instant::now() > deadline {
+                let log = fs::read_to_string(log_file(&self.name)).unwrap_or_default();
+                let what = if ended.is_some() { "has ended" } else { "is not ready" };
+                bail!("{} {what}:\n{log}", self.name);
+            }
+            sleep(Duration::from_millis(10));
+        }
+        Ok(())
+    }
+
+    /// What it and its children have used of CPUs so far, in seconds, of the user's and the kernel's
+    /// time (proc(5), utime and stime).
+    pub(crate) fn cpu_seconds(&self) -> Result<f64> {
+        let ticks_per_second = sysconf(SysconfVar::CLK_TCK)?.context("no CLK_TCK")?;
+        let mut ticks = 0;
+        for pid in self.tree() {
+            let stat = fs::read_to_string(format!("/proc/{pid}/stat"))?;
+            // Behind the name, which may hold anything but is in parentheses: state is field 3.
+            let (_, fields) = stat.rsplit_once(')').context("no stat")?;
+            let fields: Vec<&str> = fields.split_whitespace().collect();
+            for field in [14, 15] {
+                ticks += fields.get(field - 3).context("a short stat")?.parse::<u64>()?;
+            }
+        }
+        Ok(ticks as f64 / ticks_per_second as f64)
+    }
+
+    /// Its resident memory with that of its children, in MiB (VmRSS).
+    pub(crate) fn resident_mib(&self) -> Result<f64> {
+        let mut kib = 0;
+        for pid in self.tree() {
+            let status = fs::read_to_string(format!("/proc/{pid}/status"))?;
+            let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+            let figure =
+                line.and_then(|line| line.split_whitespace().next()).context("no VmRSS")?;
+            kib += figure.parse::<u64>()?;
+        }
+        Ok(kib as f64 / 1024.0)
+    }
+
+    /// It and its children, and theirs.
+    fn tree(&self) -> Vec<u32> {
+        let mut pids = vec![self.child.id()];
+        let mut next = 0;
+        while next < pids.len() {
+            let pid = pids[next];
+            next += 1;
+            let tasks = fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().flatten();
+            for task in tasks {
+                let children = fs::read_to_string(task.path().join("children")).unwrap_or_default();
+                pids.extend(children.split_whitespace().filter_map(|pid| pid.parse::<u32>().ok()));
+            }
+        }
+        pids
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        if let Ok(pid) = i32::try_from(self.child.id()) {
+            // SIGTERM: nginx ends its worker then. What does not end is ended with the namespace.
+            let _ = kill(Pid::from_raw(pid), Signal::SIGTERM);
+        }
+        let deadline = Instant::now() + Duration::from_secs(2);
+        while matches!(self.child.try_wait(), Ok(None)) {
+            if Instant::now() > deadline {
+                let _ = self.child.kill();
+                let _ = self.child.wait();
+                return;
+            }
+            sleep(Duration::from_millis(5));
+        }
+    }
+}
+
+fn log_file(name: &str) -> PathBuf {
+    PathBuf::from(format!("{FOLDER}/logs/{name}.log"))
+}

@@ -1,0 +1,143 @@
+//! What was seen, as a page, as data and as plots.
+
+use std::collections::BTreeMap;
+use std::fmt::Write;
+use std::fs;
+use std::path::Path;
+
+use anyhow::{Context, Result};
+use serde::Serialize;
+
+use crate::asked::asked;
+use crate::measure::{Measure, Spread, Work};
+use crate::plot;
+use crate::proxy::Proxy;
+use crate::run::Results;
+
+/// `report.json`.
+#[derive(Debug, Serialize)]
+struct Report<'r> {
+    rounds: u32,
+    seconds_per_run: u32,
+    measures: Vec<Entry<'r>>,
+}
+
+#[derive(Debug, Serialize)]
+struct Entry<'r> {
+    name: &'r str,
+    unit: &'r str,
+    /// Medians.
+    weft: Option<f64>,
+    peers: BTreeMap<&'static str, f64>,
+    /// Bounds of Weft's figure, the median of all rounds.
+    asked: Vec<Bound>,
+    /// All of them; null where nothing is asked.
+    met: Option<bool>,
+    spread: BTreeMap<&'static str, Spread>,
+}
+
+#[derive(Debug, Serialize)]
+struct Bound {
+    asked: String,
+    /// Null where the peer was not measured.
+    met: Option<bool>,
+}
+
+/// Writes `report.md`, `report.json` and a plot for each measure.
+pub(crate) fn write(results: &Results, folder: &Path) -> Result<()> {
+    fs::create_dir_all(folder).with_context(|| folder.display().to_string())?;
+    let entries: Vec<Entry<'_>> = results.measures.iter().map(entry).collect();
+    let page = page(results, &entries)?;
+    fs::write(folder.join("report.md"), &page)?;
+    for measure in &results.measures {
+        fs::write(folder.join(plot::file_name(&measure.name)), plot::bars(measure))?;
+    }
+    let bounds: Vec<&Bound> = entries.iter().flat_map(|entry| &entry.asked).collect();
+    let met = bounds.iter().filter(|bound| bound.met == Some(true)).count();
+    let closing = format!("{met} of {} asked figures are met", bounds.len());
+    let Results { length, .. } = results;
+    let (rounds, seconds_per_run) = (length.rounds, length.seconds);
+    let report = Report { rounds, seconds_per_run, measures: entries };
+    fs::write(folder.join("report.json"), serde_json::to_string_pretty(&report)? + "\n")?;
+    println!("{page}\n{closing}; written to {}", folder.display());
+    Ok(())
+}
+
+fn entry(measure: &Measure) -> Entry<'_> {
+    let bounds = asked(&measure.name)
+        .into_iter()
+        .map(|asked| Bound { asked: asked.text(measure.unit), met: asked.is_met(measure) });
+    let bounds: Vec<Bound> = bounds.collect();
+    let all = Proxy::PROCESSES.into_iter();
+    let spread: BTreeMap<&str, Spread> = all
+        .filter_map(|proxy| measure.spread(proxy).map(|spread| (proxy.name(), spread)))
+        .collect();
+    let peers = spread.iter().filter(|(name, _)| **name != Proxy::Weft.name());
+    Entry {
+        name: &measure.name,
+        unit: measure.unit,
+        weft: measure.median(Proxy::Weft),
+        peers: peers.map(|(name, spread)| (*name, spread.median)).collect(),
+        met: (!bounds.is_empty()).then(|| bounds.iter().all(|bound| bound.met == Some(true))),
+        asked: bounds,
+        spread,
+    }
+}
+
+fn page(results: &Results, entries: &[Entry<'_>]) -> Result<String> {
+    let mut page = String::from("# Weft and its peers on the same work\n\n");
+    let (rounds, seconds) = (results.length.rounds, results.length.seconds);
+    writeln!(
+        page,
+        "Each proxy has one thread and one core, load and backend another one; all are reached\n\
+         through a redirect, as a sidecar is. Requests match a header and are split 90/10. The\n\
+         figures are medians of {rounds} interleaved rounds of {seconds} s; least and greatest in\n\
+         brackets. *Floor* is hyper's server joined to hyper's client, with nothing between them.\n"
+    )?;
+    if let Some(rate) = results.rate {
+        writeln!(
+            page,
+            "Latencies are at {rate:.0} requests/s, less those of the backend itself.\n"
+        )?;
+    }
+    for work in Work::ALL {
+        writeln!(page, "- {}: {}", work.title(), work.what())?;
+    }
+    for (measure, entry) in results.measures.iter().zip(entries) {
+        table(&mut page, measure, entry)?;
+    }
+    Ok(page)
+}
+
+fn table(page: &mut String, measure: &Measure, entry: &Entry<'_>) -> Result<()> {
+    writeln!(page, "\n## {}\n", measure.name)?;
+    writeln!(page, "| proxy | {} | | Weft to it |\n|---|---:|---|---:|", measure.unit)?;
+    let weft = measure.median(Proxy::Weft);
+    for proxy in Proxy::PROCESSES {
+        let Some(Spread { median, least, greatest }) = measure.spread(proxy) else { continue };
+        let ratio = match weft {
+            Some(weft) if proxy != Proxy::Weft => format!("{:.2}", weft / median),
+            _ => String::new(),
+        };
+        let (median, least, greatest) = (figure(median), figure(least), figure(greatest));
+        writeln!(page, "| {} | {median} | ({least} – {greatest}) | {ratio} |", proxy.name())?;
+    }
+    if !entry.asked.is_empty() {
+        let bounds = entry.asked.iter().map(|Bound { asked, met }| match met {
+            Some(true) => format!("{asked}: met"),
+            Some(false) => format!("{asked}: **not met**"),
+            None => format!("{asked}: not measured"),
+        });
+        writeln!(page, "\nAsked: {}.", bounds.collect::<Vec<_>>().join("; "))?;
+    }
+    Ok(())
+}
+
+/// Three digits that count, or all before the point.
+pub(crate) fn figure(value: f64) -> String {
+    match value.abs() {
+        size if size >= 100.0 => format!("{value:.0}"),
+        size if size >= 10.0 => format!("{value:.1}"),
+        _ => format!("{value:.2}"),
+    }
+}
