@@ -20,7 +20,16 @@ pub(crate) fn cpu(work: Work) -> String {
 
 /// The name of the measure of throughput.
 pub(crate) fn rate(work: Work) -> String {
-    format!("{}: {}s/s", work.title(), work.unit().1)
+    format!("{}: {}", work.title(), per_second(work))
+}
+
+/// The unit of throughput, as it is read.
+pub(crate) fn per_second(work: Work) -> &'static str {
+    match work.unit().1 {
+        "MiB" => "MiB/s",
+        "connection" => "connections/s",
+        _ => "requests/s",
+    }
 }
 
 /// A bound of one of Weft's figures.

@@ -61,6 +61,7 @@ pub(crate) fn run(options: &Options, cores: Cores, length: Length) -> Result<Res
     for proxy in Proxy::PROCESSES {
         bench.processes.insert(proxy, proxy.start(options, cores)?);
     }
+    bench.memory()?;
     for proxy in Proxy::PROCESSES {
         for work in Work::ALL {
             check::probe(proxy, work)
@@ -68,7 +69,6 @@ pub(crate) fn run(options: &Options, cores: Cores, length: Length) -> Result<Res
         }
     }
     bench.say("all proxies answer as they should");
-    bench.memory()?;
     for work in Work::ALL {
         bench.saturate(work)?;
     }
@@ -126,9 +126,10 @@ impl Bench {
                 cpu.add(proxy, own_cpu);
                 rate.add(proxy, own_rate);
                 self.say(&format!(
-                    "{:<8} {:<26} {own_cpu:>8.1} µs of CPU per {unit} {own_rate:>9.0} {unit}s/s",
+                    "{:<8} {:<26} {own_cpu:>8.1} µs of CPU per {unit} {own_rate:>9.0} {}",
                     proxy.name(),
                     work.title(),
+                    asked::per_second(work),
                 ));
             }
         }

@@ -88,6 +88,8 @@ async fn forward(
     port: Port,
 ) -> Result<Response<Forwarded>, Error> {
     let version = floor.choose(&request);
+    // The client's connection, not the backend's.
+    request.headers_mut().remove(http::header::CONNECTION);
     if port.backend_http2 {
         *request.version_mut() = http::Version::HTTP_2;
         let mut sender = floor.http2(version).await?;
