@@ -1,6 +1,7 @@
 #!/bin/sh
 # Checks for what a make target needs: `build`, `lab` (network namespaces), `interop` (servers of
-# others), `bench` (the peers that Weft is measured beside), `promtool`, `prometheus`.
+# others), `bench` (the peers that Weft is measured beside), `guard` (what counts instructions),
+# `promtool`, `prometheus`.
 # Root gets what is missing from Debian's packages; others get the command to run.
 set -eu
 
@@ -140,9 +141,16 @@ for topic in "$@"; do
         [ "$(id -u)" = 0 ] || need newuidmap uidmap
         without_services install_packages
         ;;
+    guard)
+        check_cargo
+        need cc "gcc libc6-dev"
+        # Its own start needs the symbols of the C library's loader.
+        need valgrind "valgrind libc6-dbg"
+        install_packages
+        ;;
     promtool | prometheus) fetch_prometheus "$topic" ;;
     *)
-        say "usage: $0 [build] [lab] [interop] [bench] [promtool] [prometheus]"
+        say "usage: $0 [build] [lab] [interop] [bench] [guard] [promtool] [prometheus]"
         exit 2
         ;;
     esac

@@ -17,6 +17,7 @@ use weft_gamma::endpoints::Place;
 
 use crate::metrics::{DEFAULT_BUCKETS, MetricsSettings};
 use crate::pod::Pod;
+use crate::worker::Limits;
 
 /// Weft's sidecar: applies the Gateway API routes attached to Services to the traffic of its pod.
 ///
@@ -317,6 +318,20 @@ impl Config {
     /// Where the admin endpoints listen: on loopback only.
     pub fn admin_address(&self) -> SocketAddr {
         SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), self.admin_port)
+    }
+
+    /// What a client may ask, and how long things may take.
+    pub fn limits(&self) -> Limits {
+        Limits {
+            detect_timeout: self.detect_timeout,
+            header_timeout: self.header_timeout,
+            max_header_bytes: self.max_header_bytes,
+            max_headers: self.max_headers.get(),
+            connect_timeout: self.connect_timeout,
+            pool_idle_timeout: self.pool_idle,
+            pool_max_idle: self.pool_max_idle_per_endpoint,
+            lookup_timeout: self.lookup_timeout,
+        }
     }
 
     /// What of the metrics can be set.

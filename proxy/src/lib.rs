@@ -5,6 +5,8 @@
 
 pub mod admin;
 pub mod backend;
+#[doc(hidden)]
+pub mod bench;
 pub mod check;
 pub mod client_hello;
 pub mod command;

@@ -21,7 +21,7 @@ use weft_proxy::publish::Publisher;
 use weft_proxy::source::kube::{KubeSource, UsedServices};
 use weft_proxy::source::manifest::ManifestSource;
 use weft_proxy::source::{Lookup, Snapshot};
-use weft_proxy::worker::{self, Limits, Shared};
+use weft_proxy::worker::{self, Shared};
 use weft_proxy::{rlimit, socket};
 
 #[global_allocator]
@@ -88,7 +88,7 @@ fn run(config: &Config, log: LogHandle) -> anyhow::Result<()> {
     };
     let on_demand = source.client().is_some().then_some(lookup);
     let shared =
-        Shared::new(metrics, access_log.clone(), Drain::default(), limits(config), on_demand);
+        Shared::new(metrics, access_log.clone(), Drain::default(), config.limits(), on_demand);
 
     let workers = config.worker_count().get();
     let (stop, stopped) = watch::channel(false);
@@ -255,17 +255,4 @@ fn listen(port: u16) -> anyhow::Result<Vec<std::net::TcpListener>> {
         Err(error) => tracing::info!(%error, "no IPv6 loopback: only IPv4 is served"),
     }
     Ok(listeners)
-}
-
-fn limits(config: &Config) -> Limits {
-    Limits {
-        detect_timeout: config.detect_timeout,
-        header_timeout: config.header_timeout,
-        max_header_bytes: config.max_header_bytes,
-        max_headers: config.max_headers.get(),
-        connect_timeout: config.connect_timeout,
-        pool_idle_timeout: config.pool_idle,
-        pool_max_idle: config.pool_max_idle_per_endpoint,
-        lookup_timeout: config.lookup_timeout,
-    }
 }

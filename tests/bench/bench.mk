@@ -2,7 +2,7 @@
 
 BENCH_OUT := $(abspath $(TARGET))/bench
 
-.PHONY: bench
+.PHONY: bench bench-guard bench-micro
 
 bench: ## Weft and its peers on the same work: target/bench/report.md (QUICK=1: three minutes, not 15)
 	@$(NEEDS) bench
@@ -11,3 +11,12 @@ bench: ## Weft and its peers on the same work: target/bench/report.md (QUICK=1: 
 	@$(abspath $(TARGET))/release/weft-bench --programs $(abspath $(TARGET))/release \
 	    --envoy "$$(tests/bench/envoy.sh)" --out $(BENCH_OUT) \
 	    $(if $(QUICK),--quick) $(if $(ONLY),--only "$(ONLY)")
+
+bench-guard: ## Instructions per request, beside what was recorded (RECORD=1 records them)
+	@$(NEEDS) guard
+	@cargo build --profile demo -p weft-bench --bin weft-bench-guard
+	@$(WEFT_BIN_DIR)/weft-bench-guard --out $(BENCH_OUT) $(if $(RECORD),--record)
+
+bench-micro: ## The parts of a request by themselves: select, pick, record, compile
+	@$(NEEDS) build
+	cargo bench -p weft-gamma -p weft-proxy --benches
