@@ -118,11 +118,12 @@ impl Floor {
         if self.turn.get().is_multiple_of(10) { Version::V3 } else { Version::V2 }
     }
 
+    fn idle(&self, version: Version) -> Option<client1::SendRequest<Incoming>> {
+        self.http1[version as usize].borrow_mut().pop()
+    }
+
     async fn http1(&self, version: Version) -> Result<client1::SendRequest<Incoming>, Error> {
-        while let Some(sender) = {
-            let idle = self.http1[version as usize].borrow_mut().pop();
-            idle
-        } {
+        while let Some(sender) = self.idle(version) {
             if sender.is_ready() {
                 return Ok(sender);
             }
