@@ -41,8 +41,8 @@ enum Source {
 }
 
 fn main() -> ExitCode {
-    // Where the kernel backs the allocator's arena with pages of 2 MiB, an idle sidecar has 13 MiB
-    // instead of 2. Kernels without such pages refuse, and lack nothing.
+    // The allocator does not ask for pages of 2 MiB; where the kernel gives them to all who do not
+    // refuse, an idle sidecar would be 12 MiB larger. Kernels without such pages lack nothing.
     let _ = nix::sys::prctl::set_thp_disable(true);
     match Command::from_environment() {
         Command::Run(config) => main_of_sidecar(&config),

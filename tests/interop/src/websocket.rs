@@ -152,7 +152,7 @@ fn connect_once(host: &str, seed: u64) -> Result<usize> {
     )
     .into_bytes();
     // Every other time the first frames do not wait for the answer: they come with the request.
-    let early = if seed % 2 == 0 { 0 } else { 100 };
+    let early = if seed.is_multiple_of(2) { 0 } else { 100 };
     let frames = frames(seed, Side::Client);
     request.extend_from_slice(&frames[..early.min(frames.len())]);
     stream.write_all(&request)?;
