@@ -14,10 +14,11 @@ mod consider;
 mod criteria;
 mod sni;
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::BTreeSet;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
+use foldhash::{HashMap, HashMapExt};
 use http::{HeaderMap, Method};
 
 pub use self::sni::SniMatcher;

@@ -25,6 +25,9 @@ use crate::socket;
 use crate::table::{Destination, Routing, StreamRouting};
 use crate::worker::Worker;
 
+/// The most headers that hyper takes in HTTP/1 where nothing else is said.
+const HYPER_MAX_HEADERS: usize = 100;
+
 /// How long accepting pauses when the process is out of descriptors or memory, at most; half of it
 /// at least, so that workers do not come back in step.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(200);
@@ -291,10 +294,14 @@ pub(crate) fn not_tls() -> Ended {
 async fn serve_http1(worker: &Rc<Worker>, stream: Prefixed, connection: Rc<Connection>) {
     let limits = &worker.shared.limits;
     let client = connection.client;
-    let serving = http1::Builder::new()
+    let mut builder = http1::Builder::new();
+    // To be told its own default, hyper fills room for so many headers for each message it reads.
+    if limits.max_headers != HYPER_MAX_HEADERS {
+        builder.max_headers(limits.max_headers);
+    }
+    let serving = builder
         .timer(TokioTimer::new())
         .header_read_timeout(limits.header_timeout)
-        .max_headers(limits.max_headers)
         .max_header_size(limits.max_header_bytes)
         .max_buf_size(limits.max_header_bytes.max(HTTP1_BUFFER))
         // The backend's, or none.

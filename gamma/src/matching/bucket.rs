@@ -1,7 +1,8 @@
 //! The matches that share a path or a gRPC method. [`crate::matching`] builds and asks them.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 
+use foldhash::{HashMap, HashMapExt};
 use http::{HeaderName, Method};
 
 use super::Candidate;

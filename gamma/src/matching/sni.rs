@@ -1,6 +1,6 @@
 //! The rule for a TLS connection, by the name that its client asks for.
 
-use std::collections::HashMap;
+use foldhash::HashMap;
 
 use super::Selected;
 use crate::precedence::SniRank;

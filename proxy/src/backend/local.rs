@@ -306,8 +306,17 @@ impl Lease {
         if !fresh && let Some(sender) = self.endpoint.http1.take() {
             return Ok(Http1 { sender, reused: true });
         }
+        // Boxed: every request would otherwise have room for what few do.
+        let sender = Box::pin(self.connect_http1(settings)).await?;
+        Ok(Http1 { sender, reused: false })
+    }
+
+    async fn connect_http1(
+        &self,
+        settings: &ConnectSettings,
+    ) -> Result<http1::SendRequest<RequestBody>, ConnectError> {
         let stream = self.tcp(settings).await?;
-        Ok(Http1 { sender: connect::http1(stream).await?, reused: false })
+        Ok(connect::http1(stream).await?)
     }
 
     /// The worker's HTTP/2 connection to the endpoint; all requests share it.
@@ -321,12 +330,19 @@ impl Lease {
         {
             return Ok(sender.clone());
         }
-        let stream = self.tcp(settings).await?;
-        let sender = connect::http2(stream).await?;
+        let sender = Box::pin(self.connect_http2(settings)).await?;
         if !self.endpoint.retired.get() {
             *slot = Some(sender.clone());
         }
         Ok(sender)
+    }
+
+    async fn connect_http2(
+        &self,
+        settings: &ConnectSettings,
+    ) -> Result<http2::SendRequest<RequestBody>, ConnectError> {
+        let stream = self.tcp(settings).await?;
+        Ok(connect::http2(stream).await?)
     }
 
     /// Notes that a connection was made whose traffic passes unread: that is all there is to know.
@@ -335,8 +351,9 @@ impl Lease {
     }
 
     /// Notes the time to a response head.
-    pub(crate) fn succeeded(&self, took: Duration) {
-        self.endpoint.load.succeeded(Instant::now(), took);
+    pub(crate) fn succeeded(&self, sent: Instant) {
+        let now = Instant::now();
+        self.endpoint.load.succeeded(now, now.saturating_duration_since(sent));
     }
 
     /// Gives a connection back whose response was read to its end.

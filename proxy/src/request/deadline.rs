@@ -6,7 +6,7 @@
 //! nothing.
 
 use std::future::poll_fn;
-use std::pin::{Pin, pin};
+use std::pin::Pin;
 use std::task::Poll;
 use std::time::{Duration, Instant};
 
@@ -69,11 +69,14 @@ impl Deadline {
         self.request.is_none_or(|limit| now + pause < limit.at)
     }
 
-    /// Runs `future` to its end, or until a time is up.
-    pub(crate) async fn limit<F: Future>(&mut self, future: F) -> Result<F::Output, Expired> {
+    /// Runs `future` to its end, or until a time is up. It is pinned where it is: this function's own
+    /// future would otherwise have room for it twice.
+    pub(crate) async fn limit<F: Future>(
+        &mut self,
+        mut future: Pin<&mut F>,
+    ) -> Result<F::Output, Expired> {
         let Some((limit, expired)) = self.next() else { return Ok(future.await) };
         let mut timer = self.timer(limit.at);
-        let mut future = pin!(future);
         poll_fn(|cx| match future.as_mut().poll(cx) {
             Poll::Ready(output) => Poll::Ready(Ok(output)),
             Poll::Pending => timer.as_mut().poll(cx).map(|()| Err(expired)),

@@ -1,6 +1,7 @@
 //! Sends a request to an endpoint of a backend, and to another one where [`super::retry`] says so.
 
 use std::cell::Cell;
+use std::pin::pin;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
@@ -144,7 +145,8 @@ impl Forward<'_> {
             deadline.tell(request.headers_mut(), now);
         }
         let is_sent = Cell::new(false);
-        let expired = match deadline.limit(self.send(lease, fresh, request, &is_sent)).await {
+        let send = pin!(self.send(lease, fresh, request, &is_sent));
+        let expired = match deadline.limit(send).await {
             Ok(attempt) => return Ok(attempt),
             Err(expired) => expired,
         };
@@ -189,7 +191,7 @@ impl Forward<'_> {
         let sent = Instant::now();
         match connection.sender.try_send_request(request).await {
             Ok(response) => {
-                lease.succeeded(sent.elapsed());
+                lease.succeeded(sent);
                 let upstream = Upstream { lease, http1: Some(connection.sender) };
                 Ok(Answer { response, upstream })
             }
@@ -211,7 +213,7 @@ impl Forward<'_> {
         let sent = Instant::now();
         match sender.try_send_request(request).await {
             Ok(response) => {
-                lease.succeeded(sent.elapsed());
+                lease.succeeded(sent);
                 Ok(Answer { response, upstream: Upstream { lease, http1: None } })
             }
             // One connection carries many requests: it has always been used before.

@@ -15,6 +15,10 @@ const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
 const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
 const HTTP2_SETTINGS: HeaderName = HeaderName::from_static("http2-settings");
 
+/// What belongs to one connection whether its Connection header says so or not.
+static HOP_BY_HOP: [HeaderName; 6] =
+    [KEEP_ALIVE, PROXY_CONNECTION, TRANSFER_ENCODING, UPGRADE, HTTP2_SETTINGS, TE];
+
 /// Brings a request into the form that the rest works with: the target in origin form (or `*`, or
 /// an authority for CONNECT), one Host header.
 ///
@@ -145,6 +149,10 @@ pub(crate) fn upgrade(parts: &Parts) -> Option<HeaderValue> {
 /// Connection header field itself". `TE: trailers` stays: gRPC servers ask for it, and it is all that
 /// HTTP/2 allows of TE.
 pub(crate) fn strip_hop_by_hop(headers: &mut HeaderMap) {
+    // Most messages have none.
+    if !headers.keys().any(is_hop_by_hop) {
+        return;
+    }
     let trailers = headers
         .get_all(TE)
         .iter()
@@ -163,12 +171,16 @@ pub(crate) fn strip_hop_by_hop(headers: &mut HeaderMap) {
         }
         headers.remove(CONNECTION);
     }
-    for name in [KEEP_ALIVE, PROXY_CONNECTION, TRANSFER_ENCODING, UPGRADE, HTTP2_SETTINGS, TE] {
+    for name in &HOP_BY_HOP {
         headers.remove(name);
     }
     if trailers {
         headers.insert(TE, HeaderValue::from_static("trailers"));
     }
+}
+
+fn is_hop_by_hop(name: &HeaderName) -> bool {
+    *name == CONNECTION || HOP_BY_HOP.contains(name)
 }
 
 /// Puts an upgrade back that [`strip_hop_by_hop`] has removed: it concerns both sides.

@@ -203,7 +203,7 @@ async fn send(
             return Err(Failed { outcome: outcome::BACKEND_CLOSED, unsent, stale: reused });
         }
     };
-    lease.succeeded(sent.elapsed());
+    lease.succeeded(sent);
     loop {
         match body.frame().await {
             Some(Ok(_)) => {}

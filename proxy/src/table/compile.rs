@@ -100,7 +100,7 @@ impl Compiler {
             policies: &policies,
         };
         let resolved = resolve::resolve(objects, &self.settings);
-        let mut table = HashMap::new();
+        let mut table = foldhash::HashMap::default();
         for parent in resolved.parents.values().filter(|parent| is_destination(&parent.service)) {
             let Some(service) = objects.services.get(&parent.service) else { continue };
             for port in &parent.ports {

@@ -11,7 +11,7 @@ mod retry;
 #[cfg(test)]
 mod tests;
 
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeSet, HashSet};
 use std::fmt;
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -39,7 +39,7 @@ pub(crate) use retry::Retry;
 pub struct Table {
     /// Grows by one with every table.
     pub generation: u64,
-    destinations: HashMap<(IpAddr, u16), Arc<Destination>>,
+    destinations: foldhash::HashMap<(IpAddr, u16), Arc<Destination>>,
     addresses: HashSet<IpAddr>,
 }
 

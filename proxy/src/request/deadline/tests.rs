@@ -1,4 +1,5 @@
 use std::future::{pending, ready};
+use std::pin::pin;
 use std::time::{Duration, Instant};
 
 use http::HeaderMap;
@@ -40,7 +41,7 @@ fn the_time_that_is_up_first_ends_it() {
             let now = tokio::time::Instant::now().into_std();
             let mut deadline = Deadline::new(now, request.map(|s| s * SECOND), None);
             deadline.begin_attempt(now, attempt.map(|s| s * SECOND));
-            assert_eq!(seconds(deadline.limit(pending::<()>())).await, expected);
+            assert_eq!(seconds(deadline.limit(pin!(pending::<()>()))).await, expected);
         }
     });
 }
@@ -50,8 +51,11 @@ fn what_is_there_in_time_counts_even_when_it_is_late() {
     run(async {
         let long_ago = Instant::now().checked_sub(SECOND).unwrap();
         let mut deadline = Deadline::new(long_ago, Some(SECOND / 2), None);
-        assert_eq!(deadline.limit(ready("here")).await, Ok("here"));
-        assert_eq!(seconds(deadline.limit(pending::<()>())).await, (Err(Expired::Request), 0));
+        assert_eq!(deadline.limit(pin!(ready("here"))).await, Ok("here"));
+        assert_eq!(
+            seconds(deadline.limit(pin!(pending::<()>()))).await,
+            (Err(Expired::Request), 0)
+        );
         assert!(!deadline.allows(Instant::now(), Duration::ZERO));
     });
 }
@@ -62,7 +66,7 @@ fn without_a_timeout_there_is_no_end_and_no_timer() {
         let mut deadline = Deadline::new(Instant::now(), None, None);
         deadline.begin_attempt(Instant::now(), None);
         assert!(deadline.is_none());
-        assert_eq!(deadline.limit(ready(1)).await, Ok(1));
+        assert_eq!(deadline.limit(pin!(ready(1))).await, Ok(1));
         assert!(deadline.timer.is_none());
         assert!(deadline.allows(Instant::now(), 1_000_000 * SECOND));
         // Beyond what the clock can tell is the same.
@@ -77,7 +81,10 @@ fn each_attempt_has_its_time_and_all_of_them_the_requests() {
         let mut deadline = Deadline::new(start.into_std(), Some(5 * SECOND), None);
         for _ in 0..2 {
             deadline.begin_attempt(tokio::time::Instant::now().into_std(), Some(2 * SECOND));
-            assert_eq!(seconds(deadline.limit(pending::<()>())).await.0, Err(Expired::Attempt));
+            assert_eq!(
+                seconds(deadline.limit(pin!(pending::<()>()))).await.0,
+                Err(Expired::Attempt)
+            );
         }
         deadline.begin_attempt(tokio::time::Instant::now().into_std(), Some(2 * SECOND));
         assert_eq!(deadline.expired().await, Expired::Request);
