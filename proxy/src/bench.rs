@@ -16,7 +16,7 @@ use crate::backend::local::LocalBackend;
 use crate::backend::{BackendName, Registry, Terms};
 use crate::config::Config;
 use crate::drain::Drain;
-use crate::log::AccessLog;
+use crate::log::{self, AccessLog};
 use crate::metrics::Metrics;
 use crate::outbound::{self, Accepted};
 use crate::table::Compiler;
@@ -30,6 +30,9 @@ impl Proxy {
     /// Serves by these objects. To be called on a local runtime.
     pub fn new(objects: &Objects) -> Self {
         let config = Config::parse_from(["weft-proxy", "--namespace", "default"]);
+        // As the sidecar does it, once in a process: where nobody takes events, spans of h2 are made for
+        // the crate log.
+        let _ = log::init(&config);
         let metrics = Metrics::new(&config.metrics_settings());
         let mut compiler = Compiler::new(config.pod(), Settings::default(), metrics.clone());
         let limits = config.limits();

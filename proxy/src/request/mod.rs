@@ -107,8 +107,11 @@ pub(crate) async fn serve(
     let is_head = parts.method == Method::HEAD;
     // Known once a rule has won; applied to whatever the answer is.
     let mut chain = Chain::default();
+    // Boxed: hyper moves what this function returns several times, and keeps room for it while a
+    // connection is idle.
     let answer =
-        route(&connection, destination, parts, body, is_grpc, &mut record, &mut chain).await;
+        Box::pin(route(&connection, destination, parts, body, is_grpc, &mut record, &mut chain));
+    let answer = answer.await;
     let mut response = match answer {
         Ok(Answer::Backend(response, cutoff)) => {
             let (mut parts, body) = response.into_parts();
