@@ -1,6 +1,7 @@
 //! Traffic that passes unread: TCP and TLS to the backends of TLSRoutes and TCPRoutes, or to the
 //! Service's own endpoints where there are none; and everything that is addressed to no Service.
 
+mod join;
 mod record;
 
 use std::borrow::Cow;
@@ -9,21 +10,17 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
-use tokio::io::copy_bidirectional_with_sizes;
 use tokio::net::TcpStream;
 
-use self::record::{Counted, Record};
+use self::join::{Passed, join};
+use self::record::Record;
 use crate::backend::Backend;
 use crate::backend::local::Lease;
 use crate::fault::{Fault, Kind};
 use crate::metrics::TcpSeries;
 use crate::prefixed::Prefixed;
-use crate::socket;
 use crate::table::{Action, Destination, StreamRouting, StreamRule, WeightedBackend};
 use crate::worker::Worker;
-
-/// One buffer each way.
-const BUFFER: usize = 16 * 1024;
 
 /// Endpoints that are tried before a connection is given up.
 const ATTEMPTS: usize = 3;
@@ -99,9 +96,9 @@ async fn serve<'t>(
     };
     let (stream, lease) = connect(worker, &target.backend).await?;
     record.joined(lease.endpoint().endpoint.addr);
-    let mut stream = Counted::new(stream);
-    let joined = join(client, &mut stream).await;
-    record.count(&stream);
+    let passed = Passed::default();
+    let joined = join(client, &stream, &passed).await;
+    record.count(&passed);
     joined.map_err(|error| Ended { reason: "reset", message: error.to_string().into() })
 }
 
@@ -185,23 +182,13 @@ pub(crate) async fn to_original(
     let joined = async {
         let backend = TcpStream::connect(original).await?;
         crate::backend::set_options(&backend)?;
-        join(&mut client, &mut Counted::new(backend)).await
+        join(&mut client, &backend, &Passed::default()).await
     };
     let joined = joined.await;
     if joined.is_err() {
         client.reset().set();
     }
     joined
-}
-
-/// Copies both ways until both have ended; an end of one side is passed on as such, and a reset of
-/// one side is a reset of the other. Of the client's that is the caller's to see to.
-async fn join(client: &mut Prefixed, backend: &mut Counted) -> io::Result<()> {
-    let copied = copy_bidirectional_with_sizes(client, backend, BUFFER, BUFFER).await;
-    if copied.is_err() {
-        socket::reset_on_close(backend.stream());
-    }
-    copied.map(|_bytes| ())
 }
 
 impl From<Fault> for Ended {

@@ -37,6 +37,17 @@ impl Prefixed {
         Self { stream, first, read: 0, reset: Reset::default() }
     }
 
+    /// What is left of the bytes that were read already; from now on only the stream is read.
+    pub(crate) fn take_first(&mut self) -> Vec<u8> {
+        let mut first = std::mem::take(&mut self.first);
+        first.drain(..std::mem::take(&mut self.read));
+        first
+    }
+
+    pub(crate) fn stream(&self) -> &TcpStream {
+        &self.stream
+    }
+
     pub(crate) fn reset(&self) -> &Reset {
         &self.reset
     }

@@ -1,15 +1,10 @@
 //! What is counted and said of a connection that passes unread: once, when it has ended.
 
-use std::io;
 use std::net::SocketAddr;
-use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
 use std::time::{Instant, SystemTime};
 
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::TcpStream;
-
+use super::join::Passed;
 use super::{Hello, Stream};
 use crate::backend::BackendName;
 use crate::log::ConnectionRecord;
@@ -83,8 +78,8 @@ impl<'t> Record<'t> {
         self.endpoint = Some(endpoint);
     }
 
-    pub(super) fn count(&mut self, stream: &Counted) {
-        (self.sent, self.received) = (stream.sent, stream.received);
+    pub(super) fn count(&mut self, passed: &Passed) {
+        (self.sent, self.received) = (passed.sent.get(), passed.received.get());
     }
 
     fn log(&self) {
@@ -125,60 +120,5 @@ impl Drop for Record<'_> {
         if self.shared.access_log.is_on() {
             self.log();
         }
-    }
-}
-
-/// An endpoint's stream that counts what passes: a copy that ends with an error does not tell.
-#[derive(Debug)]
-pub(super) struct Counted {
-    stream: TcpStream,
-    sent: u64,
-    received: u64,
-}
-
-impl Counted {
-    pub(super) fn new(stream: TcpStream) -> Self {
-        Self { stream, sent: 0, received: 0 }
-    }
-
-    pub(super) fn stream(&self) -> &TcpStream {
-        &self.stream
-    }
-}
-
-impl AsyncRead for Counted {
-    fn poll_read(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        let this = self.get_mut();
-        let before = buf.filled().len();
-        let polled = Pin::new(&mut this.stream).poll_read(cx, buf);
-        this.received += (buf.filled().len() - before) as u64;
-        polled
-    }
-}
-
-impl AsyncWrite for Counted {
-    fn poll_write(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        let this = self.get_mut();
-        let polled = Pin::new(&mut this.stream).poll_write(cx, buf);
-        if let Poll::Ready(Ok(written)) = polled {
-            this.sent += written as u64;
-        }
-        polled
-    }
-
-    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.get_mut().stream).poll_flush(cx)
-    }
-
-    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.get_mut().stream).poll_shutdown(cx)
     }
 }
