@@ -9,7 +9,6 @@ use std::time::{Duration, SystemTime};
 use http::header::HOST;
 use http::request::Parts;
 use http::{HeaderMap, HeaderName, Version};
-use weft_gamma::object::Kind;
 
 use super::Connection;
 use crate::backend::BackendName;
@@ -94,11 +93,7 @@ impl AccessEntry {
             parent_namespace: &self.destination.service.namespace,
             parent_name: &self.destination.service.name,
             parent_port: self.destination.port.port,
-            route_kind: match rule.map(|rule| rule.route.kind) {
-                None => "none",
-                Some(Kind::GrpcRoute) => "GRPCRoute",
-                Some(_) => "HTTPRoute",
-            },
+            route_kind: rule.map_or("none", |rule| rule.route.kind.as_str()),
             route_namespace: rule.map_or("", |rule| &rule.route.namespace),
             route_name: rule.map_or("", |rule| &rule.route.name),
             rule: &rule.map_or_else(String::new, |rule| rule.index.to_string()),
