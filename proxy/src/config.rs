@@ -216,8 +216,8 @@ pub struct Config {
     )]
     pub drain: Duration,
 
-    /// What is logged: a level (error, warn, info, debug, trace, off) or levels by module, as in
-    /// `info,weft_proxy::source=debug`.
+    /// What is logged: a level (error, warn, info, debug, off) or levels by module, as in
+    /// `info,weft_proxy::source=debug`. Release builds have nothing at the level trace.
     #[arg(
         long,
         env = "WEFT_LOG_LEVEL",

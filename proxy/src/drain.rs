@@ -5,7 +5,7 @@
 //! only stopped after the application, and whoever still sends is served.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use tokio::sync::watch;
@@ -24,9 +24,15 @@ pub struct Watch {
     open: Arc<Open>,
 }
 
+/// Whether the drain has started, at the cost of a load.
+#[derive(Debug)]
+pub struct Flag(Arc<Open>);
+
 #[derive(Debug, Default)]
 struct Open {
     connections: AtomicUsize,
+    /// [`Flag`]
+    draining: AtomicBool,
     changed: tokio::sync::Notify,
 }
 
@@ -45,6 +51,7 @@ impl Drain {
 
     /// Tells all connections, those to come as well, to finish what they are doing.
     pub fn start(&self) {
+        self.open.draining.store(true, Ordering::Release);
         self.started.send_replace(true);
     }
 
@@ -81,12 +88,26 @@ impl Drain {
 }
 
 impl Watch {
+    /// Whether the connection should finish: to be had while [`draining`] is under way, which need not
+    /// be polled again before it is.
+    ///
+    /// [`draining`]: Self::draining
+    pub fn flag(&self) -> Flag {
+        Flag(self.open.clone())
+    }
+
     /// Resolves once the connection should finish.
     pub async fn draining(&mut self) {
         if self.started.wait_for(|started| *started).await.is_err() {
             // The process is on its way out without a drain.
             std::future::pending::<()>().await;
         }
+    }
+}
+
+impl Flag {
+    pub fn is_set(&self) -> bool {
+        self.0.draining.load(Ordering::Acquire)
     }
 }
 

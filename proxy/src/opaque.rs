@@ -73,7 +73,7 @@ pub(crate) async fn to_service(
         }
         Err(ended) => {
             record.reason = ended.reason;
-            client.reset().set();
+            client.handle().reset();
             Err(io::Error::other(format!("{}: {}", ended.reason, ended.message)))
         }
     }
@@ -186,7 +186,7 @@ pub(crate) async fn to_original(
     };
     let joined = joined.await;
     if joined.is_err() {
-        client.reset().set();
+        client.handle().reset();
     }
     joined
 }

@@ -1,6 +1,8 @@
 //! The outbound side: accepts what was redirected to the proxy, finds out where it was meant to go
 //! and what it speaks, and hands it to [`crate::request`] or to [`crate::opaque`].
 
+mod http1;
+
 use std::io;
 use std::net::SocketAddr;
 use std::pin::pin;
@@ -8,13 +10,13 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use hyper::server::conn::{http1, http2};
+use hyper::server::conn::http2;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::AsyncReadExt;
 use tokio::net::{TcpListener, TcpStream};
 
-use crate::backend::{HTTP1_BUFFER, LocalExecutor, error_chain, set_options};
+use crate::backend::{LocalExecutor, error_chain, set_options};
 use crate::client_hello::{self, Parsed};
 use crate::metrics::Metrics;
 use crate::opaque::{self, Ended, Hello, Stream};
@@ -24,9 +26,6 @@ use crate::request::{self, Connection};
 use crate::socket;
 use crate::table::{Destination, Routing, StreamRouting};
 use crate::worker::Worker;
-
-/// The most headers that hyper takes in HTTP/1 where nothing else is said.
-const HYPER_MAX_HEADERS: usize = 100;
 
 /// How long accepting pauses when the process is out of descriptors or memory, at most; half of it
 /// at least, so that workers do not come back in step.
@@ -154,14 +153,14 @@ async fn to_service(
                 client: accepted.client,
                 ip: accepted.original.ip(),
                 port: accepted.original.port(),
-                reset: stream.reset().clone(),
+                stream: stream.handle().clone(),
             });
             if detected == Detected::Http2 {
                 connections.detected("http2");
                 serve_http2(&worker, stream, connection).await;
             } else {
                 connections.detected("http1");
-                serve_http1(&worker, stream, connection).await;
+                http1::serve(&worker, stream, connection).await;
             }
             Ok(())
         }
@@ -289,42 +288,6 @@ async fn client_hello(
 /// A client that speaks something else than the TLS that TLSRoutes are held against.
 pub(crate) fn not_tls() -> Ended {
     Ended { reason: "not_tls", message: "TLSRoutes are attached, and it is no TLS".into() }
-}
-
-async fn serve_http1(worker: &Rc<Worker>, stream: Prefixed, connection: Rc<Connection>) {
-    let limits = &worker.shared.limits;
-    let client = connection.client;
-    let mut builder = http1::Builder::new();
-    // To be told its own default, hyper fills room for so many headers for each message it reads.
-    if limits.max_headers != HYPER_MAX_HEADERS {
-        builder.max_headers(limits.max_headers);
-    }
-    let serving = builder
-        .timer(TokioTimer::new())
-        .header_read_timeout(limits.header_timeout)
-        .max_header_size(limits.max_header_bytes)
-        .max_buf_size(limits.max_header_bytes.max(HTTP1_BUFFER))
-        // The backend's, or none.
-        .auto_date_header(false)
-        .serve_connection(
-            TokioIo::new(stream),
-            service_fn(move |request| request::serve(connection.clone(), request)),
-        )
-        .with_upgrades();
-    let mut serving = pin!(serving);
-    let mut watch = worker.shared.drain.watch();
-    let result = tokio::select! {
-        // A connection that comes while draining has its first request read before it is told.
-        biased;
-        result = serving.as_mut() => result,
-        () = watch.draining() => {
-            serving.as_mut().graceful_shutdown();
-            serving.await
-        }
-    };
-    if let Err(error) = result {
-        tracing::debug!(%client, error = error_chain(&error), "HTTP/1 connection ended");
-    }
 }
 
 async fn serve_http2(worker: &Rc<Worker>, stream: Prefixed, connection: Rc<Connection>) {

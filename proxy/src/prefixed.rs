@@ -1,9 +1,10 @@
-//! A client's stream with the bytes that were already read from it put back in front.
+//! A client's stream with the bytes that were already read from it put back in front, and what is to
+//! be known and said of it while hyper owns it.
 
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::task::{Context, Poll};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
@@ -17,24 +18,91 @@ pub(crate) struct Prefixed {
     stream: TcpStream,
     first: Vec<u8>,
     read: usize,
-    reset: Reset,
+    handle: Handle,
 }
 
-/// Makes a stream that something else owns by now close with a reset. (What hyper owns must be
-/// `Send`, hence no cell.)
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Reset(Arc<AtomicBool>);
+/// A stream that something else owns by now: what it carries at the moment, and how it is to end.
+/// (What hyper owns must be `Send`, hence no cells.)
+#[derive(Clone, Debug)]
+pub(crate) struct Handle(Arc<Shared>);
 
-impl Reset {
-    /// Where the end of the stream would pass for the end of what it carries.
-    pub(crate) fn set(&self) {
-        self.0.store(true, Ordering::Relaxed);
+#[derive(Debug)]
+struct Shared {
+    reset: AtomicBool,
+    /// [`Phase`]
+    phase: AtomicU32,
+}
+
+/// What an HTTP/1 stream is in the middle of, and a number that grows with each head that begins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Phase(u32);
+
+impl Phase {
+    /// A head is awaited: of the first request, or one of which bytes have come.
+    const HEAD: u32 = 0;
+    const REQUEST: u32 = 1;
+    /// Between two requests.
+    const IDLE: u32 = 2;
+    const MASK: u32 = 3;
+
+    fn with(self, what: u32) -> Self {
+        Self(self.0 & !Self::MASK | what)
+    }
+
+    pub(crate) fn is_head(self) -> bool {
+        self.0 & Self::MASK == Self::HEAD
+    }
+
+    fn is_idle(self) -> bool {
+        self.0 & Self::MASK == Self::IDLE
+    }
+
+    fn next_head(self) -> Self {
+        Self(self.0.wrapping_add(Self::MASK + 1)).with(Self::HEAD)
+    }
+}
+
+impl Default for Handle {
+    /// A stream that has yet to bring its first head.
+    fn default() -> Self {
+        Self(Arc::new(Shared { reset: AtomicBool::new(false), phase: AtomicU32::new(0) }))
+    }
+}
+
+impl Handle {
+    /// Has the stream close with a reset, where its end would pass for the end of what it carries.
+    pub(crate) fn reset(&self) {
+        self.0.reset.store(true, Ordering::Relaxed);
+    }
+
+    pub(crate) fn phase(&self) -> Phase {
+        Phase(self.0.phase.load(Ordering::Relaxed))
+    }
+
+    /// A head was read to its end.
+    pub(crate) fn request_begins(&self) {
+        self.set(self.phase().with(Phase::REQUEST));
+    }
+
+    pub(crate) fn request_ends(&self) {
+        self.set(self.phase().with(Phase::IDLE));
+    }
+
+    fn read(&self) {
+        let phase = self.phase();
+        if phase.is_idle() {
+            self.set(phase.next_head());
+        }
+    }
+
+    fn set(&self, phase: Phase) {
+        self.0.phase.store(phase.0, Ordering::Relaxed);
     }
 }
 
 impl Prefixed {
     pub(crate) fn new(stream: TcpStream, first: Vec<u8>) -> Self {
-        Self { stream, first, read: 0, reset: Reset::default() }
+        Self { stream, first, read: 0, handle: Handle::default() }
     }
 
     /// What is left of the bytes that were read already; from now on only the stream is read.
@@ -48,14 +116,14 @@ impl Prefixed {
         &self.stream
     }
 
-    pub(crate) fn reset(&self) -> &Reset {
-        &self.reset
+    pub(crate) fn handle(&self) -> &Handle {
+        &self.handle
     }
 }
 
 impl Drop for Prefixed {
     fn drop(&mut self) {
-        if self.reset.0.load(Ordering::Relaxed) {
+        if self.handle.0.reset.load(Ordering::Relaxed) {
             socket::reset_on_close(&self.stream);
         }
     }
@@ -79,7 +147,12 @@ impl AsyncRead for Prefixed {
             }
             return Poll::Ready(Ok(()));
         }
-        Pin::new(&mut this.stream).poll_read(cx, buf)
+        let before = buf.filled().len();
+        let polled = Pin::new(&mut this.stream).poll_read(cx, buf);
+        if buf.filled().len() > before {
+            this.handle.read();
+        }
+        polled
     }
 }
 

@@ -117,6 +117,11 @@ impl Snapshot {
     pub(crate) fn destination(&self, ip: IpAddr, port: u16) -> Option<&Arc<Destination>> {
         self.0.destination(ip, port)
     }
+
+    /// Whether nothing is left to be asked of the source.
+    pub(crate) fn is_enough_for(&self, ip: IpAddr, port: u16) -> bool {
+        self.0.destination(ip, port).is_some() || self.0.knows(ip)
+    }
 }
 
 impl Worker {
@@ -156,9 +161,11 @@ impl Worker {
     /// first connection to a Service waits for what is known of it, but not for ever.
     pub(crate) async fn table_for(&self, ip: IpAddr, port: u16) -> Rc<Snapshot> {
         let table = self.table();
-        if table.destination(ip, port).is_some() || table.0.knows(ip) {
-            return table;
-        }
+        if table.is_enough_for(ip, port) { table } else { self.look_up(ip).await }
+    }
+
+    /// The table, once the source was asked what stands at `ip`.
+    pub(crate) async fn look_up(&self, ip: IpAddr) -> Rc<Snapshot> {
         self.shared.look_up(ip).await;
         self.table()
     }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use hyper::client::conn::{http1, http2};
 use hyper::rt::Executor;
-use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::rt::TokioIo;
 use socket2::{SockRef, TcpKeepalive};
 use tokio::net::TcpStream;
 
@@ -72,15 +72,14 @@ pub(crate) async fn http1(stream: TcpStream) -> hyper::Result<http1::SendRequest
     Ok(sender)
 }
 
-/// Makes `stream` an HTTP/2 connection by prior knowledge, driven by a task of this worker.
+/// Makes `stream` an HTTP/2 connection by prior knowledge, driven by a task of this worker. Without
+/// PINGs: that the peer is there is TCP's to know, as for HTTP/1, and hyper would read the clock for each
+/// frame.
 pub(crate) async fn http2(stream: TcpStream) -> hyper::Result<http2::SendRequest<RequestBody>> {
     let (sender, connection) = http2::Builder::new(LocalExecutor)
-        .timer(TokioTimer::new())
         .initial_stream_window_size(HTTP2_STREAM_WINDOW)
         .initial_connection_window_size(HTTP2_CONNECTION_WINDOW)
         .max_header_list_size(HTTP2_MAX_HEADER_LIST)
-        .keep_alive_interval(KEEPALIVE_IDLE)
-        .keep_alive_timeout(KEEPALIVE_INTERVAL)
         .handshake(TokioIo::new(stream))
         .await?;
     tokio::task::spawn_local(async move {
@@ -101,7 +100,8 @@ where
     F::Output: 'static,
 {
     fn execute(&self, future: F) {
-        tokio::task::spawn_local(future);
+        // Boxed: on its way into a task tokio moves a future half a dozen times.
+        tokio::task::spawn_local(Box::pin(future));
     }
 }
 

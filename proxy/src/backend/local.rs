@@ -319,6 +319,12 @@ impl Lease {
         Ok(connect::http1(stream).await?)
     }
 
+    /// The worker's HTTP/2 connection to the endpoint, if there is one.
+    pub(crate) fn open_http2(&self) -> Option<http2::SendRequest<RequestBody>> {
+        let slot = self.endpoint.http2.try_lock().ok()?;
+        slot.as_ref().filter(|sender| !sender.is_closed()).cloned()
+    }
+
     /// The worker's HTTP/2 connection to the endpoint; all requests share it.
     pub(crate) async fn http2(
         &self,
@@ -361,9 +367,10 @@ impl Lease {
         &self,
         sender: http1::SendRequest<RequestBody>,
         settings: &PoolSettings,
+        now: Instant,
     ) {
         if !self.endpoint.retired.get() {
-            self.endpoint.http1.put(sender, settings);
+            self.endpoint.http1.put(sender, settings, now);
         }
     }
 }

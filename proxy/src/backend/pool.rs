@@ -40,10 +40,15 @@ impl Pool {
         None
     }
 
-    pub(crate) fn put(&self, sender: SendRequest<RequestBody>, settings: &PoolSettings) {
+    pub(crate) fn put(
+        &self,
+        sender: SendRequest<RequestBody>,
+        settings: &PoolSettings,
+        now: Instant,
+    ) {
         let mut idle = self.idle.borrow_mut();
         if idle.len() < settings.max_idle && !sender.is_closed() {
-            idle.push(Idle { sender, since: Instant::now() });
+            idle.push(Idle { sender, since: now });
         }
     }
 

@@ -49,8 +49,6 @@ struct Answer {
 struct Failed {
     fault: Fault,
     ended: Ended,
-    /// The request, where nothing of it was written.
-    unsent: Option<Request<RequestBody>>,
     /// The connection came from the pool and was closed: a new one may well work.
     stale: bool,
 }
@@ -69,9 +67,10 @@ impl Forward<'_> {
             request = to_http2(request)?;
         }
         let mut retries = Retries::new(self.retry, &request);
+        let mut unsent = Some(request);
         let mut tried: Vec<Rc<LocalEndpoint>> = Vec::new();
         let mut fresh = false;
-        let mut now = Instant::now();
+        let mut now = record.routed();
         self.backend.budget.request(now);
         loop {
             let wanted = self.wanted.and_then(|digest| self.backend.named(digest, &tried));
@@ -82,24 +81,23 @@ impl Forward<'_> {
             if let Some(access) = record.access() {
                 access.endpoint = Some(endpoint.endpoint.addr);
             }
-            let mut attempt = self.attempt(lease, fresh, request, now, deadline).await?;
+            let attempt = self.attempt(lease, fresh, &mut unsent, now, deadline).await?;
             let ended = match &attempt {
                 Ok(answer) => self.objection(&answer.response),
                 Err(failed) => Some(failed.ended),
             };
             let Some(ended) = ended else { return conclude(attempt, record) };
-            let (unsent, stale) = match &mut attempt {
-                Ok(_) => (None, false),
+            let stale = match &attempt {
+                Ok(_) => false,
                 Err(failed) => {
                     if !failed.stale {
                         self.backend.failed(&endpoint);
                     }
-                    (failed.unsent.take(), failed.stale)
+                    failed.stale
                 }
             };
-            let next = retries.next(ended, unsent, stale, &self.backend, deadline);
-            let (again, pause) = match next {
-                Ok(next) => next,
+            let pause = match retries.next(ended, &mut unsent, stale, &self.backend, deadline) {
+                Ok(pause) => pause,
                 Err(Stop::OverBudget) if self.retry.is_some() => {
                     record.retry_refused();
                     return Err(self.over_budget(attempt));
@@ -125,27 +123,29 @@ impl Forward<'_> {
             fresh = stale;
             record.retry_begins();
             deadline.pause(pause).await;
-            request = again;
             now = Instant::now();
         }
     }
 
-    /// One attempt; Err when the whole request's time is up.
+    /// One attempt; Err when the whole request's time is up. What was not sent of the request stays in,
+    /// or comes back to, `unsent`.
     async fn attempt(
         &self,
         lease: Lease,
         fresh: bool,
-        mut request: Request<RequestBody>,
+        unsent: &mut Option<Request<RequestBody>>,
         now: Instant,
         deadline: &mut Deadline,
     ) -> Result<Result<Answer, Failed>, Fault> {
         let endpoint = lease.endpoint().clone();
         deadline.begin_attempt(now, self.attempt_timeout);
-        if self.is_grpc {
+        if self.is_grpc
+            && let Some(request) = unsent
+        {
             deadline.tell(request.headers_mut(), now);
         }
         let is_sent = Cell::new(false);
-        let send = pin!(self.send(lease, fresh, request, &is_sent));
+        let send = pin!(self.send(lease, fresh, unsent, now, &is_sent));
         let expired = match deadline.limit(send).await {
             Ok(attempt) => return Ok(attempt),
             Err(expired) => expired,
@@ -159,20 +159,21 @@ impl Forward<'_> {
         let is_sent = is_sent.get();
         let ended = if is_sent { Ended::Code(fault.status()) } else { Ended::Unsent };
         // An endpoint that takes its time is not broken, unless it took it to connect.
-        Ok(Err(Failed { fault, ended, unsent: None, stale: is_sent }))
+        Ok(Err(Failed { fault, ended, stale: is_sent }))
     }
 
     async fn send(
         &self,
         lease: Lease,
         fresh: bool,
-        request: Request<RequestBody>,
+        unsent: &mut Option<Request<RequestBody>>,
+        now: Instant,
         is_sent: &Cell<bool>,
     ) -> Result<Answer, Failed> {
         if self.http2 {
-            self.send_http2(lease, request, is_sent).await
+            self.send_http2(lease, unsent, now, is_sent).await
         } else {
-            self.send_http1(lease, fresh, request, is_sent).await
+            self.send_http1(lease, fresh, unsent, now, is_sent).await
         }
     }
 
@@ -180,44 +181,50 @@ impl Forward<'_> {
         &self,
         lease: Lease,
         fresh: bool,
-        request: Request<RequestBody>,
+        unsent: &mut Option<Request<RequestBody>>,
+        now: Instant,
         is_sent: &Cell<bool>,
     ) -> Result<Answer, Failed> {
         let mut connection = match lease.http1(fresh, &self.worker.connect).await {
             Ok(connection) => connection,
-            Err(error) => return Err(Failed::to_connect(&lease, &error, request)),
+            Err(error) => return Err(Failed::to_connect(&lease, &error)),
         };
+        let request = unsent.take().expect("an attempt begins with the request");
         is_sent.set(true);
-        let sent = Instant::now();
+        let sent = if connection.reused { now } else { Instant::now() };
         match connection.sender.try_send_request(request).await {
             Ok(response) => {
                 lease.succeeded(sent);
                 let upstream = Upstream { lease, http1: Some(connection.sender) };
                 Ok(Answer { response, upstream })
             }
-            Err(error) => Err(Failed::to_answer(&lease, error, connection.reused)),
+            Err(error) => Err(Failed::to_answer(&lease, error, connection.reused, unsent)),
         }
     }
 
     async fn send_http2(
         &self,
         lease: Lease,
-        request: Request<RequestBody>,
+        unsent: &mut Option<Request<RequestBody>>,
+        now: Instant,
         is_sent: &Cell<bool>,
     ) -> Result<Answer, Failed> {
-        let mut sender = match lease.http2(&self.worker.connect).await {
-            Ok(sender) => sender,
-            Err(error) => return Err(Failed::to_connect(&lease, &error, request)),
+        let (mut sender, sent) = match lease.open_http2() {
+            Some(sender) => (sender, now),
+            None => match lease.http2(&self.worker.connect).await {
+                Ok(sender) => (sender, Instant::now()),
+                Err(error) => return Err(Failed::to_connect(&lease, &error)),
+            },
         };
+        let request = unsent.take().expect("an attempt begins with the request");
         is_sent.set(true);
-        let sent = Instant::now();
         match sender.try_send_request(request).await {
             Ok(response) => {
                 lease.succeeded(sent);
                 Ok(Answer { response, upstream: Upstream { lease, http1: None } })
             }
             // One connection carries many requests: it has always been used before.
-            Err(error) => Err(Failed::to_answer(&lease, error, true)),
+            Err(error) => Err(Failed::to_answer(&lease, error, true, unsent)),
         }
     }
 
@@ -271,13 +278,13 @@ fn discard(worker: &Rc<Worker>, answer: Answer) {
     };
     let mut body = response.into_body();
     if body.is_end_stream() {
-        lease.give_back(sender, &worker.pool);
+        lease.give_back(sender, &worker.pool, Instant::now());
     } else if body.size_hint().exact().is_some_and(|length| length <= DISCARD_BYTES) {
         let worker = worker.clone();
         tokio::task::spawn_local(async move {
             let read = async { while let Some(Ok(_)) = body.frame().await {} };
             if tokio::time::timeout(DISCARD_WAIT, read).await.is_ok() && body.is_end_stream() {
-                lease.give_back(sender, &worker.pool);
+                lease.give_back(sender, &worker.pool, Instant::now());
             }
         });
     }
@@ -290,7 +297,7 @@ fn to_http2(request: Request<RequestBody>) -> Result<Request<RequestBody>, Fault
 }
 
 impl Failed {
-    fn to_connect(lease: &Lease, error: &ConnectError, request: Request<RequestBody>) -> Self {
+    fn to_connect(lease: &Lease, error: &ConnectError) -> Self {
         let addr = lease.endpoint().endpoint.addr;
         tracing::debug!(endpoint = %addr, %error, "no connection");
         Self {
@@ -299,7 +306,6 @@ impl Failed {
                 format!("no connection to the endpoint {addr}: {error}"),
             ),
             ended: Ended::Unsent,
-            unsent: Some(request),
             stale: false,
         }
     }
@@ -308,9 +314,10 @@ impl Failed {
         lease: &Lease,
         mut error: TrySendError<Request<RequestBody>>,
         reused: bool,
+        unsent: &mut Option<Request<RequestBody>>,
     ) -> Self {
         let addr = lease.endpoint().endpoint.addr;
-        let unsent = error.take_message();
+        *unsent = error.take_message();
         let error = error.into_error();
         let chain = crate::backend::error_chain(&error);
         tracing::debug!(endpoint = %addr, error = chain, "no answer");
@@ -333,7 +340,6 @@ impl Failed {
         Self {
             fault: Fault::new(kind, message),
             ended,
-            unsent,
             // A broken client is no fault of the endpoint's.
             stale: reused || kind == Kind::ClientBody,
         }

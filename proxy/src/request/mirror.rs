@@ -212,7 +212,7 @@ async fn send(
         }
     }
     if let Some(sender) = sender {
-        lease.give_back(sender, &worker.pool);
+        lease.give_back(sender, &worker.pool, Instant::now());
     }
     Ok(outcome::COMPLETED)
 }

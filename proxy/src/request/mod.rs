@@ -13,6 +13,7 @@ pub(crate) mod head;
 mod limited;
 mod mirror;
 mod record;
+mod replay;
 mod retry;
 mod shared;
 mod tee;
@@ -40,7 +41,7 @@ pub(crate) use tee::Backlog;
 
 use crate::fault::{Fault, Kind};
 use crate::filter::{self, Chain};
-use crate::prefixed::Reset;
+use crate::prefixed::Handle;
 use crate::table::{Action, Destination, Routing, Rule, Target, WeightedBackend};
 use crate::worker::Worker;
 use access::AccessEntry;
@@ -60,7 +61,7 @@ pub(crate) struct Connection {
     /// The address that the application dialled.
     pub(crate) ip: IpAddr,
     pub(crate) port: u16,
-    pub(crate) reset: Reset,
+    pub(crate) stream: Handle,
 }
 
 /// The rule that applies to a request.
@@ -86,8 +87,14 @@ pub(crate) async fn serve(
     request: Request<Incoming>,
 ) -> Result<Response<ResponseBody>, Infallible> {
     let start = Instant::now();
+    connection.stream.request_begins();
     // Once per request: no request straddles two configurations.
-    let table = connection.worker.table_for(connection.ip, connection.port).await;
+    let mut table = connection.worker.table();
+    let mut routed = start;
+    if !table.is_enough_for(connection.ip, connection.port) {
+        table = connection.worker.look_up(connection.ip).await;
+        routed = Instant::now();
+    }
     let Some(destination) = table.destination(connection.ip, connection.port) else {
         return Ok(gone(&connection));
     };
@@ -96,9 +103,9 @@ pub(crate) async fn serve(
     let is_grpc = head::is_grpc(&parts.headers);
     let access = AccessEntry::begin(&connection, destination, &parts);
     let mut record = Record::new(
-        connection.worker.clone(),
+        connection.clone(),
         destination.unmatched_series.clone(),
-        start,
+        [start, routed],
         is_grpc,
         access,
     );
@@ -120,7 +127,7 @@ pub(crate) async fn serve(
                 head::strip_hop_by_hop(&mut parts.headers);
             }
             if version == Version::HTTP_10 {
-                record.reset_on_failure(connection.reset.clone());
+                record.reset_on_failure();
             }
             // Of this connection, whatever the backend's was. To a client of HTTP/1.0 hyper answers
             // in its version, and keeps the connection for it only if the answer claims to be 1.1.

@@ -8,20 +8,20 @@ use std::time::Instant;
 use http::HeaderMap;
 use hyper::client::conn::http1;
 
+use super::Connection;
 use super::access::AccessEntry;
 use super::body::RequestBody;
 use super::gate::Gate;
 use super::grpc;
 use crate::backend::local::Lease;
 use crate::metrics::{Outcome, RetryOutcome, Series};
-use crate::prefixed::Reset;
-use crate::worker::Worker;
 
 /// A request under way.
 pub(crate) struct Record {
-    worker: Rc<Worker>,
+    connection: Rc<Connection>,
     series: Arc<Series>,
     start: Instant,
+    routed: Instant,
     outcome: Outcome,
     is_grpc: bool,
     bytes: u64,
@@ -29,8 +29,8 @@ pub(crate) struct Record {
     /// Of a request whose body the backend did not ask for. Let go with the record, and not before
     /// the answer's end: an error of the body ends the connection that the answer comes from.
     closed: Option<Arc<Gate>>,
-    /// Of a client to which the connection's end may be the body's.
-    reset: Option<Reset>,
+    /// The connection's end may be the body's to the client.
+    reset_on_failure: bool,
     access: Option<Box<AccessEntry>>,
     retries: u32,
     /// A retry is under way.
@@ -47,23 +47,24 @@ pub(crate) struct Upstream {
 
 impl Record {
     pub(crate) fn new(
-        worker: Rc<Worker>,
+        connection: Rc<Connection>,
         series: Arc<Series>,
-        start: Instant,
+        [start, routed]: [Instant; 2],
         is_grpc: bool,
         access: Option<Box<AccessEntry>>,
     ) -> Self {
         let outcome = Outcome { status: 0, grpc_status: None, reason: "client_closed" };
         Self {
-            worker,
+            connection,
             series,
             start,
+            routed,
             outcome,
             is_grpc,
             bytes: 0,
             upstream: None,
             closed: None,
-            reset: None,
+            reset_on_failure: false,
             access,
             retries: 0,
             retrying: false,
@@ -74,6 +75,11 @@ impl Record {
     /// When the request's head had been read.
     pub(crate) fn start(&self) -> Instant {
         self.start
+    }
+
+    /// When its destination was known: the same moment, unless that had to be asked for.
+    pub(crate) fn routed(&self) -> Instant {
+        self.routed
     }
 
     /// A response head is there. Until the body has ended, the client's leaving is what would end
@@ -107,8 +113,8 @@ impl Record {
 
     /// A response that breaks off resets the client's connection: HTTP/1.0 knows no chunks, and a
     /// body of unknown length would look complete.
-    pub(crate) fn reset_on_failure(&mut self, reset: Reset) {
-        self.reset = Some(reset);
+    pub(crate) fn reset_on_failure(&mut self) {
+        self.reset_on_failure = true;
     }
 
     /// The request is about to be sent once more.
@@ -158,37 +164,39 @@ impl Record {
         reason: &'static str,
     ) {
         self.outcome = Outcome { status, grpc_status, reason };
-        self.write();
+        self.write(Instant::now());
     }
 
     /// The response was read to its end.
     pub(crate) fn complete(&mut self) {
+        let now = Instant::now();
         self.outcome.reason = "";
         if let Some(Upstream { lease, http1: Some(sender) }) = self.upstream.take() {
-            lease.give_back(sender, &self.worker.pool);
+            lease.give_back(sender, &self.connection.worker.pool, now);
         }
-        self.write();
+        self.write(now);
     }
 
     /// The response broke off.
     pub(crate) fn fail(&mut self, reason: &'static str) {
         self.outcome.reason = reason;
-        if let Some(reset) = &self.reset {
-            reset.set();
+        if self.reset_on_failure {
+            self.connection.stream.reset();
         }
-        self.write();
+        self.write(Instant::now());
     }
 
-    fn write(&mut self) {
+    fn write(&mut self, now: Instant) {
         if std::mem::replace(&mut self.written, true) {
             return;
         }
+        self.connection.stream.request_ends();
         self.retry_ended(RetryOutcome::Cancelled);
-        let took = self.start.elapsed();
+        let took = now.saturating_duration_since(self.start);
         self.series.record(self.outcome, took);
         if let Some(mut access) = self.access.take() {
             access.retries = self.retries;
-            access.write(&self.worker.shared.access_log, self.outcome, took, self.bytes);
+            access.write(&self.connection.worker.shared.access_log, self.outcome, took, self.bytes);
         }
         self.upstream = None;
         self.closed = None;
@@ -197,7 +205,7 @@ impl Record {
 
 impl Drop for Record {
     fn drop(&mut self) {
-        self.write();
+        self.write(Instant::now());
     }
 }
 

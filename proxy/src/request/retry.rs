@@ -11,14 +11,13 @@
 //! (¹) without a body and idempotent. What puts load on the backend draws on its budget: everything but
 //! what was not sent, and what went to a connection of the pool that was closed.
 
-use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use http::{Extensions, HeaderMap, Method, Request, StatusCode, Uri, Version, header};
+use http::{HeaderMap, Method, Request, StatusCode, header};
 
 use super::body::RequestBody;
 use super::deadline::Deadline;
-use super::shared::SharedBody;
+use super::replay::Replay;
 use crate::backend::local::LocalBackend;
 use crate::table::Retry;
 
@@ -59,16 +58,6 @@ pub(super) struct Retries<'r> {
     reconnected: bool,
 }
 
-/// What it takes to send a request again.
-struct Replay {
-    method: Method,
-    uri: Uri,
-    version: Version,
-    headers: HeaderMap,
-    extensions: Extensions,
-    body: Option<Rc<SharedBody>>,
-}
-
 impl<'r> Retries<'r> {
     pub(super) fn new(policy: Option<&'r Retry>, request: &Request<RequestBody>) -> Self {
         let is_idempotent = is_idempotent(request.method(), request.headers());
@@ -80,25 +69,27 @@ impl<'r> Retries<'r> {
         Self { policy, is_idempotent, replay, done: 0, reconnected: false }
     }
 
-    /// The request for another attempt, after one that ended like this, and how long to wait before
-    /// it. It is counted.
+    /// How long to wait before another attempt, after one that ended like this; it is counted, and
+    /// `unsent` is then what to send.
     ///
-    /// `unsent` is the request where it was given back, `stale` whether its connection had been used
-    /// before.
+    /// Before, `unsent` is the request where nothing of it was sent, `stale` whether its connection had
+    /// been used before.
     pub(super) fn next(
         &mut self,
         ended: Ended,
-        unsent: Option<Request<RequestBody>>,
+        unsent: &mut Option<Request<RequestBody>>,
         stale: bool,
         backend: &LocalBackend,
         deadline: &Deadline,
-    ) -> Result<(Request<RequestBody>, Duration), Stop> {
+    ) -> Result<Duration, Stop> {
         if unsent.is_none() && !self.replay.as_ref().is_some_and(Replay::is_complete) {
             return Err(Stop::Final);
         }
         let pause = self.pause(ended, stale, backend, deadline)?;
-        let request = unsent.or_else(|| self.replay.as_ref()?.request()).ok_or(Stop::Final)?;
-        Ok((request, pause))
+        if unsent.is_none() {
+            *unsent = self.replay.as_ref().and_then(Replay::request);
+        }
+        if unsent.is_some() { Ok(pause) } else { Err(Stop::Final) }
     }
 
     fn pause(
@@ -151,40 +142,4 @@ pub(crate) fn is_idempotent(method: &Method, headers: &HeaderMap) -> bool {
         *method,
         Method::GET | Method::HEAD | Method::OPTIONS | Method::TRACE | Method::PUT | Method::DELETE
     ) && !headers.contains_key(header::UPGRADE)
-}
-
-impl Replay {
-    /// None where the body is not kept.
-    fn of(request: &Request<RequestBody>) -> Option<Self> {
-        let body = request.body().shared().filter(|body| body.is_kept());
-        if body.is_none() && !request.body().is_empty() {
-            return None;
-        }
-        Some(Self {
-            method: request.method().clone(),
-            uri: request.uri().clone(),
-            version: request.version(),
-            headers: request.headers().clone(),
-            extensions: request.extensions().clone(),
-            body: body.cloned(),
-        })
-    }
-
-    fn is_complete(&self) -> bool {
-        self.body.as_ref().is_none_or(|body| body.is_kept())
-    }
-
-    fn request(&self) -> Option<Request<RequestBody>> {
-        let body = match &self.body {
-            Some(body) => RequestBody::Shared(body.again()?),
-            None => RequestBody::Empty,
-        };
-        let mut request = Request::new(body);
-        *request.method_mut() = self.method.clone();
-        *request.uri_mut() = self.uri.clone();
-        *request.version_mut() = self.version;
-        *request.headers_mut() = self.headers.clone();
-        *request.extensions_mut() = self.extensions.clone();
-        Some(request)
-    }
 }

@@ -212,6 +212,33 @@ fn a_head_that_does_not_come_ends_the_connection() {
 }
 
 #[test]
+fn only_a_head_that_has_begun_is_awaited() {
+    run(async {
+        let timeout = std::time::Duration::from_millis(100);
+        let mesh = Mesh::with("default", |limits| limits.header_timeout = timeout);
+        let backend = RawBackend::listen().await;
+        let service = mesh.service("default/svc", "http", &[backend.addr]);
+        let mut client = mesh.connect(service).await;
+        client.send("GET /1 HTTP/1.1\r\nhost: a\r\n\r\n").await;
+        let mut server = backend.accept().await;
+        for path in ["/1", "/2"] {
+            assert_eq!(server.head().await.line, format!("GET {path} HTTP/1.1"));
+            // Neither an answer that takes its time ends the connection, nor the pause between two
+            // requests.
+            tokio::time::sleep(3 * timeout).await;
+            server.send("HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n").await;
+            assert_eq!(client.head().await.status(), 200);
+            tokio::time::sleep(3 * timeout).await;
+            if path == "/1" {
+                client.send("GET /2 HTTP/1.1\r\nhost: a\r\n\r\n").await;
+            }
+        }
+        client.send("GET /3 HT").await;
+        client.end().await;
+    });
+}
+
+#[test]
 fn a_connection_without_a_request_asks_no_backend() {
     run(async {
         let Pair { mesh, mut client, backend } = pair().await;

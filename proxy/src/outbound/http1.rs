@@ -1,0 +1,114 @@
+//! A client's HTTP/1 connection: hyper serves it, and here it is told to finish, or has taken too long
+//! for a head.
+
+use std::future::poll_fn;
+use std::pin::{Pin, pin};
+use std::rc::Rc;
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
+
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::TokioIo;
+use tokio::time::Sleep;
+
+use crate::backend::{HTTP1_BUFFER, error_chain};
+use crate::prefixed::{Handle, Phase, Prefixed};
+use crate::request::{self, Connection};
+use crate::worker::Worker;
+
+/// The most headers that hyper takes where nothing else is said.
+const HYPER_MAX_HEADERS: usize = 100;
+
+pub(super) async fn serve(worker: &Rc<Worker>, stream: Prefixed, connection: Rc<Connection>) {
+    let limits = &worker.shared.limits;
+    let client = connection.client;
+    let mut builder = http1::Builder::new();
+    // To be told its own default, hyper fills room for so many headers for each message it reads.
+    if limits.max_headers != HYPER_MAX_HEADERS {
+        builder.max_headers(limits.max_headers);
+    }
+    let mut late = HeadDeadline::new(stream.handle().clone(), limits.header_timeout);
+    let serving = builder
+        // HeadDeadline's: hyper's makes a timer for each request, and ends idle connections too.
+        .header_read_timeout(None)
+        .max_header_size(limits.max_header_bytes)
+        .max_buf_size(limits.max_header_bytes.max(HTTP1_BUFFER))
+        // The backend's, or none.
+        .auto_date_header(false)
+        .serve_connection(
+            TokioIo::new(stream),
+            service_fn(move |request| request::serve(connection.clone(), request)),
+        )
+        .with_upgrades();
+    let mut serving = pin!(serving);
+    let mut watch = worker.shared.drain.watch();
+    let is_draining = watch.flag();
+    let mut draining = pin!(watch.draining());
+    let mut is_waiting = false;
+    let mut told = false;
+    let result = poll_fn(|cx| {
+        loop {
+            // First: a connection that comes while draining has its first request read before it is
+            // told.
+            if let Poll::Ready(result) = serving.as_mut().poll(cx) {
+                return Poll::Ready(Some(result));
+            }
+            // Polled once, it wakes this task when it is time.
+            let asks = !told && (is_draining.is_set() || !std::mem::replace(&mut is_waiting, true));
+            if !asks || draining.as_mut().poll(cx).is_pending() {
+                return late.poll(cx).map(|()| None);
+            }
+            told = true;
+            serving.as_mut().graceful_shutdown();
+        }
+    });
+    match result.await {
+        Some(Ok(())) => {}
+        Some(Err(error)) => {
+            tracing::debug!(%client, error = error_chain(&error), "HTTP/1 connection ended");
+        }
+        None => tracing::debug!(
+            %client,
+            seconds = limits.header_timeout.as_secs_f32(),
+            "HTTP/1 connection closed: no whole head came in time",
+        ),
+    }
+}
+
+/// How long a head may take, from its first byte on; the first head from the connection's beginning
+/// on. Heads that come at once set no timer and read no clock.
+struct HeadDeadline {
+    stream: Handle,
+    timeout: Duration,
+    timer: Option<Pin<Box<Sleep>>>,
+    /// What the timer was set for.
+    awaited: Option<Phase>,
+}
+
+impl HeadDeadline {
+    fn new(stream: Handle, timeout: Duration) -> Self {
+        Self { stream, timeout, timer: None, awaited: None }
+    }
+
+    /// Ready once a head has taken too long. To be polled after whoever reads the stream.
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let phase = self.stream.phase();
+        if !phase.is_head() {
+            return Poll::Pending;
+        }
+        let timeout = self.timeout;
+        let at = || (Instant::now() + timeout).into();
+        let is_set = self.awaited.replace(phase) == Some(phase);
+        let timer = match &mut self.timer {
+            Some(timer) => {
+                if !is_set {
+                    timer.as_mut().reset(at());
+                }
+                timer
+            }
+            none => none.insert(Box::pin(tokio::time::sleep_until(at()))),
+        };
+        timer.as_mut().poll(cx)
+    }
+}
