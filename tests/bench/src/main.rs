@@ -34,6 +34,9 @@ struct Options {
     /// Folder of the programs that were built.
     #[arg(long, value_name = "FOLDER")]
     programs: PathBuf,
+    /// The sidecar, where it is not in that folder.
+    #[arg(long, value_name = "FILE")]
+    weft: Option<PathBuf>,
     /// Envoy's program.
     #[arg(long, value_name = "FILE")]
     envoy: PathBuf,

@@ -27,8 +27,9 @@ pub(crate) fn bars(measure: &Measure) -> String {
         .into_iter()
         .filter_map(|proxy| measure.spread(proxy).map(|spread| (proxy, spread)))
         .collect();
-    let longest = rows.iter().map(|(_, spread)| spread.greatest).fold(f64::MIN_POSITIVE, f64::max);
-    let scale = |value: f64| value.max(0.0) / longest * (WIDTH - LEFT - RIGHT);
+    // A round that was disturbed reaches far beyond all medians: its line ends where the room does.
+    let most = rows.iter().map(|(_, spread)| spread.median).fold(f64::MIN_POSITIVE, f64::max) * 1.2;
+    let scale = |value: f64| value.clamp(0.0, most) / most * (WIDTH - LEFT - RIGHT);
     let height = TOP + STEP * rows.len() as f64 + 6.0;
     let title = format!("{} ({})", measure.name, measure.unit);
     let mut svg = format!(

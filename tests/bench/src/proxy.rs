@@ -134,11 +134,12 @@ pub(crate) fn start_backend(options: &Options) -> Result<Process> {
 pub(crate) fn prepare_weft(options: &Options) -> Result<()> {
     let manifests = folder()?.join("weft");
     let programs = &options.programs;
+    let weft = options.weft.clone().unwrap_or_else(|| programs.join("weft-proxy"));
     shell(&format!(
-        "install -m 0755 '{}/weft-proxy' {FOLDER}/weft-proxy\n\
+        "install -m 0755 '{}' {FOLDER}/weft-proxy\n\
          install -m 0644 '{}'/*.yaml {FOLDER}/weft/\n\
          '{}/weft-init' --service-cidrs 10.96.0.0/16",
-        programs.display(),
+        weft.display(),
         manifests.display(),
         programs.display(),
     ))

@@ -29,10 +29,12 @@ struct Entry<'r> {
     /// Medians.
     weft: Option<f64>,
     peers: BTreeMap<&'static str, f64>,
-    /// Bounds of Weft's figure, the median of all rounds.
-    asked: Vec<Bound>,
-    /// All of them; null where nothing is asked.
+    /// What is asked of Weft's figure, the median of all rounds; null where nothing is.
+    asked: Option<String>,
+    /// Whether all of it is met.
     met: Option<bool>,
+    /// The same, one by one.
+    bounds: Vec<Bound>,
     spread: BTreeMap<&'static str, Spread>,
 }
 
@@ -52,7 +54,7 @@ pub(crate) fn write(results: &Results, folder: &Path) -> Result<()> {
     for measure in &results.measures {
         fs::write(folder.join(plot::file_name(&measure.name)), plot::bars(measure))?;
     }
-    let bounds: Vec<&Bound> = entries.iter().flat_map(|entry| &entry.asked).collect();
+    let bounds: Vec<&Bound> = entries.iter().flat_map(|entry| &entry.bounds).collect();
     let met = bounds.iter().filter(|bound| bound.met == Some(true)).count();
     let closing = format!("{met} of {} asked figures are met", bounds.len());
     let Results { length, .. } = results;
@@ -78,8 +80,12 @@ fn entry(measure: &Measure) -> Entry<'_> {
         unit: measure.unit,
         weft: measure.median(Proxy::Weft),
         peers: peers.map(|(name, spread)| (*name, spread.median)).collect(),
+        asked: (!bounds.is_empty()).then(|| {
+            let texts: Vec<&str> = bounds.iter().map(|bound| bound.asked.as_str()).collect();
+            texts.join("; ")
+        }),
         met: (!bounds.is_empty()).then(|| bounds.iter().all(|bound| bound.met == Some(true))),
-        asked: bounds,
+        bounds,
         spread,
     }
 }
@@ -122,8 +128,8 @@ fn table(page: &mut String, measure: &Measure, entry: &Entry<'_>) -> Result<()> 
         let (median, least, greatest) = (figure(median), figure(least), figure(greatest));
         writeln!(page, "| {} | {median} | ({least} – {greatest}) | {ratio} |", proxy.name())?;
     }
-    if !entry.asked.is_empty() {
-        let bounds = entry.asked.iter().map(|Bound { asked, met }| match met {
+    if !entry.bounds.is_empty() {
+        let bounds = entry.bounds.iter().map(|Bound { asked, met }| match met {
             Some(true) => format!("{asked}: met"),
             Some(false) => format!("{asked}: **not met**"),
             None => format!("{asked}: not measured"),
