@@ -41,17 +41,12 @@ properties: ## 100,000 random routes and requests against a plain scan, and stat
 interop: ## h2spec, gRPC's interoperability suite, odd requests to eight servers, WebSockets
 	@tests/interop/run.sh
 
-lint: ## Formatting, clippy without warnings, and cargo-deny where it is installed
+lint: ## Formatting, and clippy without warnings
 	@$(NEEDS) build
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets -- -D warnings
 	@# Targets that `cargo test` does not run are none of "all targets".
-	cargo clippy --package weft-e2e --test '*' -- -D warnings
-	@if cargo deny --version >/dev/null 2>&1; then \
-	    echo cargo deny check; cargo deny check; \
-	else \
-	    echo "cargo-deny is not installed: licences and advisories are not checked"; \
-	fi
+	cargo clippy --package weft-e2e --package weft-security --test '*' -- -D warnings
 
 build: ## The release binaries in target/release
 	@$(NEEDS) build
@@ -62,3 +57,4 @@ clean: ## Removes everything that was built
 
 include tests/bench/bench.mk
 include tests/cluster/cluster.mk
+include tests/security/security.mk

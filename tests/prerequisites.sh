@@ -1,7 +1,7 @@
 #!/bin/sh
 # Checks for what a make target needs: `build`, `lab` (network namespaces), `interop` (servers of
 # others), `bench` (the peers that Weft is measured beside), `guard` (what counts instructions),
-# `promtool`, `prometheus`.
+# `git`, `pip` (for the Go toolchain, which comes as a Python package), `promtool`, `prometheus`.
 # Root gets what is missing from Debian's packages; others get the command to run.
 set -eu
 
@@ -15,6 +15,11 @@ say() { printf '%s\n' "$*" >&2; }
 # need COMMAND PACKAGE: remembers the package when the command is missing.
 need() {
     command -v "$1" >/dev/null 2>&1 || packages="$packages $2"
+}
+
+# Debian's Python has pip as a package of its own.
+need_pip() {
+    python3 -m pip --version >/dev/null 2>&1 || packages="$packages python3-pip"
 }
 
 # at_least WANTED FOUND: whether the version FOUND is WANTED or newer.
@@ -121,8 +126,7 @@ for topic in "$@"; do
         need haproxy haproxy
         need node nodejs
         /usr/bin/python3 -c "import aiohttp" 2>/dev/null || packages="$packages python3-aiohttp"
-        # For the Go toolchain, which comes as a Python package.
-        python3 -m pip --version >/dev/null 2>&1 || packages="$packages python3-pip"
+        need_pip
         without_services install_packages
         ;;
     bench)
@@ -137,7 +141,7 @@ for topic in "$@"; do
         need nginx nginx-light
         need wrk wrk
         need h2load nghttp2-client
-        python3 -m pip --version >/dev/null 2>&1 || packages="$packages python3-pip"
+        need_pip
         [ "$(id -u)" = 0 ] || need newuidmap uidmap
         without_services install_packages
         ;;
@@ -148,9 +152,17 @@ for topic in "$@"; do
         need valgrind "valgrind libc6-dbg"
         install_packages
         ;;
+    git)
+        need git "git ca-certificates"
+        install_packages
+        ;;
+    pip)
+        need_pip
+        install_packages
+        ;;
     promtool | prometheus) fetch_prometheus "$topic" ;;
     *)
-        say "usage: $0 [build] [lab] [interop] [bench] [guard] [promtool] [prometheus]"
+        say "usage: $0 [build] [lab] [interop] [bench] [guard] [git] [pip] [promtool] [prometheus]"
         exit 2
         ;;
     esac

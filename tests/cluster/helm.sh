@@ -1,5 +1,7 @@
 #!/usr/bin/env bash
-# Installs Weft's chart from this checkout, or upgrades it: helm.sh install | uninstall | run ARGS...
+# Installs Weft's chart from this checkout, or upgrades it:
+# helm.sh install | uninstall | run ARGS... | template ARGS...
+# (`template` prints the chart's objects, and needs no cluster.)
 # In Weft's own cluster with the images of this checkout; in the user's cluster HELM_ARGS says where
 # the images are: HELM_ARGS='--set image.registry=… --set image.tag=…'.
 set -euo pipefail
@@ -38,5 +40,6 @@ case "${1:-}" in
   install) install ;;
   uninstall) helm uninstall weft --namespace weft-system --wait --ignore-not-found ;;
   run) shift && helm "$@" ;;
-  *) die "helm.sh: what?" "helm.sh install | uninstall | run ARGS..." ;;
+  template) shift && "$(tools helm)/helm" template weft "$ROOT/charts/weft" --namespace weft-system "$@" ;;
+  *) die "helm.sh: what?" "helm.sh install | uninstall | run ARGS... | template ARGS..." ;;
 esac

@@ -85,6 +85,52 @@ fn what_the_api_server_takes_is_a_pod() {
     assert_eq!(spec, injected(&self::pod())["spec"]);
 }
 
+/// A plain pod's containers get no more than they need (`injected.json`), and nothing that a pod says of
+/// itself gives them more.
+#[test]
+fn no_pod_changes_what_weft_s_containers_may() {
+    let contexts = |pod: &Value| -> Vec<Value> {
+        let containers = pod["spec"]["initContainers"].as_array().unwrap();
+        containers[..2].iter().map(|container| container["securityContext"].clone()).collect()
+    };
+    let mut pod = annotated(json!({
+        "weft.mesh/include-outbound-cidrs": "*",
+        "weft.mesh/proxy-image": "other:1",
+        "weft.mesh/proxy-memory-limit": "1Gi",
+    }));
+    let everything = json!({
+        "allowPrivilegeEscalation": true,
+        "capabilities": {"add": ["SYS_ADMIN"]},
+        "privileged": true,
+        "readOnlyRootFilesystem": false,
+        "runAsGroup": 0,
+        "runAsNonRoot": false,
+        "runAsUser": 0,
+        "seccompProfile": {"type": "Unconfined"},
+    });
+    pod["spec"]["securityContext"] = everything.clone();
+    pod["spec"]["containers"][0]["securityContext"] = everything.clone();
+    pod["spec"]["automountServiceAccountToken"] = json!(true);
+    let meshed = injected(&pod);
+    assert_eq!(contexts(&meshed), contexts(&injected(&self::pod())));
+    // A field that a container does not set is the pod's: each that could give more is set.
+    for (context, field) in contexts(&meshed)
+        .iter()
+        .flat_map(|context| everything.as_object().unwrap().keys().map(move |it| (context, it)))
+    {
+        assert!(context.get(field).is_some_and(|value| !value.is_null()), "{field}: {context}");
+    }
+    let init = &meshed["spec"]["initContainers"][0];
+    assert_eq!(init.get("volumeMounts"), None, "weft-init needs no token");
+
+    // Nor does the pod get more than it had.
+    let mut without = meshed.clone();
+    let spec = without["spec"].as_object_mut().unwrap();
+    spec.remove("initContainers");
+    spec.remove("volumes");
+    assert_eq!(without["spec"], pod["spec"]);
+}
+
 #[test]
 fn stands_ahead_of_the_pods_own_init_containers_and_behind_its_volumes() {
     let mut pod = with("/spec/initContainers", json!([{"name": "migrate"}, {"name": "fetch"}]));
