@@ -3,7 +3,8 @@
 #
 # PROGRAM goes to /usr/bin, with the shared libraries that it is linked with and nothing else: no
 # shell, no package manager. With "iptables" also Debian's iptables, both engines (nf_tables and
-# legacy) and both families, as weft-init calls them. The Dockerfiles beside this script and the
+# legacy) and both families, as weft-init calls them. Of each of Debian's packages that a file is of, the
+# entry of dpkg's database comes along, where scanners for vulnerabilities look. The Dockerfiles beside this script and the
 # tests' own images are made by it, so what is tested is what is published.
 set -euo pipefail
 
@@ -26,6 +27,17 @@ add_libraries() {
   done <<<"$(ldd "$1" 2>/dev/null | grep -oE '/[^ ]+' | sort -u)"
 }
 
+# Notes which packages the files are of, as it is done in images without a package manager: a file for
+# each in /var/lib/dpkg/status.d. Debian has moved /lib to /usr/lib, and not in dpkg's lists of files.
+name_packages() {
+  local files package
+  mapfile -t files < <(cd "$root" && find . -type f -path '*/lib*' -o -type f -path '*/sbin/*' | sed 's/^\.//')
+  mkdir -p "$root/var/lib/dpkg/status.d"
+  while read -r package; do
+    dpkg -s "$package" >"$root/var/lib/dpkg/status.d/$package"
+  done < <(dpkg -S "${files[@]}" "${files[@]/#/\/usr}" "${files[@]#/usr}" 2>/dev/null | cut -d : -f 1 | sort -u)
+}
+
 install -D "$program" "$root/usr/bin/$(basename "$program")"
 add_libraries "$program"
 install -d -m 1777 "$root/tmp"
@@ -33,7 +45,10 @@ install -d "$root/run" "$root/etc"
 printf 'root:x:0:0::/:/sbin/nologin\nweft:x:65101:65101::/:/sbin/nologin\n' >"$root/etc/passwd"
 printf 'root:x:0:\nweft:x:65101:\n' >"$root/etc/group"
 
-[ "${3:-}" = iptables ] || exit 0
+if [ "${3:-}" != iptables ]; then
+  name_packages
+  exit
+fi
 
 plugins="$(dirname "$(find /usr/lib -path '*/xtables/libxt_REDIRECT.so' -o -path '*/xtables/libipt_REDIRECT.so' -o -path '*/xtables/libxt_tcp.so' | head -n1)")"
 [ -d "$plugins" ] || {
@@ -62,3 +77,4 @@ for family in iptables ip6tables; do
 done
 # The legacy engine asks what the protocols' names are.
 if [ -e /etc/protocols ]; then add /etc/protocols; fi
+name_packages
