@@ -82,8 +82,7 @@ impl Graph {
 
 fn cargo<'a>(arguments: impl IntoIterator<Item = &'a str>) -> Result<String> {
     let program = std::env::var("CARGO").unwrap_or_else(|_| "cargo".to_owned());
-    let output =
-        Command::new(program).args(arguments).current_dir(crate::checkout()).output()?;
+    let output = Command::new(program).args(arguments).current_dir(crate::checkout()).output()?;
     if !output.status.success() {
         bail!("cargo: {}", String::from_utf8_lossy(&output.stderr));
     }
@@ -145,7 +144,8 @@ mod tests {
 
     #[test]
     fn edges_follow_from_depths() -> Result<()> {
-        let tree = "0 a v1.0.0 (/a)\n1 b v1.0.0\n2 c v1.0.0\n1 d v1.0.0 (proc-macro)\n2 b v1.0.0 (*)\n";
+        let tree =
+            "0 a v1.0.0 (/a)\n1 b v1.0.0\n2 c v1.0.0\n1 d v1.0.0 (proc-macro)\n2 b v1.0.0 (*)\n";
         let graph = read_tree(tree)?;
         let needs = |name: &str| graph.crates[&id(name)].needs.iter().cloned().collect::<Vec<_>>();
         assert_eq!(graph.root, id("a"));

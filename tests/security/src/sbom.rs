@@ -102,7 +102,8 @@ pub fn lacks(document: &Value) -> Vec<String> {
     }
     let dependencies: Vec<&Value> =
         document["dependencies"].as_array().into_iter().flatten().collect();
-    let needed = dependencies.iter().flat_map(|it| it["dependsOn"].as_array().into_iter().flatten());
+    let needed =
+        dependencies.iter().flat_map(|it| it["dependsOn"].as_array().into_iter().flatten());
     for name in dependencies.iter().map(|it| &it["ref"]).chain(needed) {
         if !name.as_str().is_some_and(|name| names.contains(name)) {
             wrong.push(format!("{name} is needed, and not among the components"));

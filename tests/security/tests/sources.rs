@@ -13,7 +13,8 @@ fn read(path: &Path) -> Result<String> {
 fn value(manifest: &str, section: &str, name: &str) -> Option<String> {
     let lines = manifest.lines().skip_while(|line| *line != section).skip(1);
     let mut lines = lines.take_while(|line| !line.starts_with('['));
-    lines.find_map(|line| Some(line.strip_prefix(name)?.trim().strip_prefix('=')?.trim().to_owned()))
+    lines
+        .find_map(|line| Some(line.strip_prefix(name)?.trim().strip_prefix('=')?.trim().to_owned()))
 }
 
 /// `forbid`, unlike `deny`, is what no `allow` below it can lift: where the whole workspace has the lint,
@@ -44,11 +45,13 @@ fn what_deny_toml_refuses_is_not_asked_for() -> Result<()> {
         text.split('.').map(|part| part.parse().ok()).collect()
     };
     for name in ["hyper", "h2"] {
-        let least = deny.split(&format!("crate = \"{name}:<")).nth(1).and_then(|it| it.split('"').next());
+        let least =
+            deny.split(&format!("crate = \"{name}:<")).nth(1).and_then(|it| it.split('"').next());
         let least = least.and_then(number).with_context(|| format!("deny.toml: {name}"))?;
         let asked = value(&top, "[workspace.dependencies]", &format!("{name} "))
             .with_context(|| format!("Cargo.toml: {name}"))?;
-        let version = asked.split('"').find(|part| part.starts_with(|it: char| it.is_ascii_digit()));
+        let version =
+            asked.split('"').find(|part| part.starts_with(|it: char| it.is_ascii_digit()));
         let version = version.and_then(number).with_context(|| format!("Cargo.toml: {asked}"))?;
         ensure!(version >= least, "{name}: {version:?} is asked for, {least:?} is the least");
     }

@@ -44,7 +44,10 @@ fn rules_of_chart(objects: &[Value]) -> Result<BTreeSet<Rule>> {
             for subject in subjects {
                 let account = subject["name"].as_str().context("a subject without a name")?;
                 for rule in bound.as_array().context("a role without rules")? {
-                    let [group] = words(&rule["apiGroups"]).into_iter().collect::<Vec<_>>().try_into()
+                    let [group] = words(&rule["apiGroups"])
+                        .into_iter()
+                        .collect::<Vec<_>>()
+                        .try_into()
                         .map_err(|groups| anyhow::anyhow!("one group a rule: {groups:?}"))?;
                     let group = if group.is_empty() { "\"\"".to_owned() } else { group };
                     ensure!(rule["nonResourceURLs"].is_null(), "{rule}");
