@@ -12,8 +12,6 @@
 //! | [`iptables`] | the programs that read and write |
 //! | [`diagnose`], [`capability`] | what an error means and what to do about it |
 
-#![forbid(unsafe_code)]
-
 pub mod capability;
 pub mod cidr;
 pub mod config;

@@ -1,7 +1,5 @@
 //! `weft-init`: see [`weft_init::config::Args`] for what it does and is told.
 
-#![forbid(unsafe_code)]
-
 use std::io::{self, IsTerminal};
 use std::process::ExitCode;
 

@@ -38,8 +38,6 @@
 //! A pod that is asked about and must not be let through as it is (see [`pod`]) is denied whatever
 //! the policy.
 
-#![forbid(unsafe_code)]
-
 pub mod annotations;
 pub mod certificate;
 pub mod config;
