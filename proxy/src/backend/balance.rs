@@ -70,6 +70,11 @@ impl Load {
         self.in_flight.get()
     }
 
+    /// Whether nothing is under way, and no answer came for so long.
+    pub(crate) fn is_idle(&self, now: Instant, so_long: Duration) -> bool {
+        self.in_flight.get() == 0 && now.saturating_duration_since(self.observed.get()) >= so_long
+    }
+
     /// A connection was made: failures before it are no longer in a row. Its time says nothing of how
     /// long a stream lasts, so that streams are balanced by how many are open.
     pub(crate) fn connected(&self) {

@@ -218,7 +218,7 @@ impl LocalBackend {
 
     pub(crate) fn sweep(&self, now: Instant, settings: &PoolSettings) {
         for endpoint in self.endpoints.borrow().iter() {
-            endpoint.http1.sweep(now, settings);
+            endpoint.sweep(now, settings);
         }
     }
 }
@@ -261,6 +261,16 @@ impl LocalEndpoint {
     #[cfg(test)]
     pub(crate) fn is_retired(&self) -> bool {
         self.retired.get()
+    }
+
+    /// Closes what has been idle for too long.
+    fn sweep(&self, now: Instant, settings: &PoolSettings) {
+        self.http1.sweep(now, settings);
+        if self.load.is_idle(now, settings.idle_timeout)
+            && let Ok(mut http2) = self.http2.try_lock()
+        {
+            *http2 = None;
+        }
     }
 
     /// Closes what is idle. An HTTP/2 connection closes when its last stream has ended.

@@ -6,16 +6,20 @@ use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
+use http::HeaderMap;
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 
+use super::forward::has_cause;
 use super::gate::Gate;
+use super::grpc;
 use super::limited::{Cutoff, Limited};
 use super::record::Record;
 use super::shared::{Reader, SharedBody};
 use super::tee::{Copied, End, Queue, Tee};
+use crate::backend::error_chain;
 use crate::backend::local::LocalBackend;
-use crate::fault::Fault;
+use crate::fault::{Fault, Kind};
 
 /// A request's body, from the client to the backend.
 #[derive(Debug)]
@@ -71,6 +75,8 @@ pub(crate) struct Forwarded {
     body: Incoming,
     /// None once the body has ended.
     record: Option<Record>,
+    /// Whether the client is told in gRPC's trailers of a connection that broke.
+    trailers: bool,
 }
 
 /// Why a response's body ended before its end.
@@ -228,12 +234,17 @@ impl ResponseBody {
     }
 
     /// A backend's body; `record` is completed when it ends, which it has to by the `cutoff`.
-    pub(crate) fn backend(body: Incoming, mut record: Record, cutoff: Option<Cutoff>) -> Self {
+    pub(crate) fn backend(
+        body: Incoming,
+        mut record: Record,
+        cutoff: Option<Cutoff>,
+        trailers: bool,
+    ) -> Self {
         if body.is_end_stream() {
             record.complete();
             return Self::empty();
         }
-        let forwarded = Forwarded { body, record: Some(record) };
+        let forwarded = Forwarded { body, record: Some(record), trailers };
         match cutoff {
             None => Self::Backend(Box::new(forwarded)),
             Some(cutoff) => Self::Limited(Limited::new(forwarded, cutoff)),
@@ -255,9 +266,13 @@ impl Forwarded {
                     self.complete();
                 }
             }
-            Some(Err(_)) => {
+            Some(Err(error)) => {
                 if let Some(mut record) = self.record.take() {
+                    let trailers = self.trailers.then(|| unavailable(error, &mut record)).flatten();
                     record.fail("backend_reset");
+                    if let Some(trailers) = trailers {
+                        return Poll::Ready(Some(Ok(Frame::trailers(trailers))));
+                    }
                 }
             }
             None => self.complete(),
@@ -298,6 +313,19 @@ impl Forwarded {
             record.complete();
         }
     }
+}
+
+/// What a client of gRPC is told when the connection to its backend has broken: what it would have told
+/// itself without a proxy, while a reset for that reason would be INTERNAL to it. None where the backend
+/// has reset the stream: that is passed on as it is.
+fn unavailable(error: &hyper::Error, record: &mut Record) -> Option<HeaderMap> {
+    if has_cause(error, |cause: &h2::Error| cause.is_reset()) {
+        return None;
+    }
+    let message = format!("the backend's answer broke off: {}", error_chain(error));
+    let fault = Fault::new(Kind::BackendClosed, message);
+    record.see_grpc_status(fault.grpc_status());
+    Some(grpc::trailers(&fault))
 }
 
 impl Body for ResponseBody {

@@ -357,7 +357,7 @@ fn is_refusal(error: &h2::Error) -> bool {
 }
 
 /// Whether a cause of the error is of that kind.
-fn has_cause<E: std::error::Error + 'static>(
+pub(super) fn has_cause<E: std::error::Error + 'static>(
     error: &hyper::Error,
     is_it: impl Fn(&E) -> bool,
 ) -> bool {

@@ -132,7 +132,8 @@ pub(crate) async fn serve(
             // Of this connection, whatever the backend's was. To a client of HTTP/1.0 hyper answers
             // in its version, and keeps the connection for it only if the answer claims to be 1.1.
             parts.version = if version == Version::HTTP_2 { version } else { Version::HTTP_11 };
-            Response::from_parts(parts, ResponseBody::backend(body, record, cutoff))
+            let trailers = is_grpc && version == Version::HTTP_2;
+            Response::from_parts(parts, ResponseBody::backend(body, record, cutoff, trailers))
         }
         Ok(Answer::Own(response)) => {
             record.own_answer(response.status().as_u16(), None, "");

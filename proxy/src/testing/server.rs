@@ -31,6 +31,8 @@ pub(crate) struct Server {
     pub(crate) requests: Rc<Cell<usize>>,
     /// How many connections are open.
     pub(crate) open: Rc<Cell<usize>>,
+    /// How many have been.
+    pub(crate) opened: Rc<Cell<usize>>,
 }
 
 impl Server {
@@ -54,8 +56,10 @@ impl Server {
     {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let addr = listener.local_addr().unwrap();
-        let (requests, open) = (Rc::new(Cell::new(0)), Rc::new(Cell::new(0)));
-        let server = Self { addr, requests: requests.clone(), open: open.clone() };
+        let server =
+            Self { addr, requests: Rc::default(), open: Rc::default(), opened: Rc::default() };
+        let (requests, open) = (server.requests.clone(), server.open.clone());
+        let opened = server.opened.clone();
         tokio::task::spawn_local(async move {
             loop {
                 let stream = TokioIo::new(listener.accept().await.unwrap().0);
@@ -67,6 +71,7 @@ impl Server {
                 });
                 let open = open.clone();
                 open.set(open.get() + 1);
+                opened.set(opened.get() + 1);
                 tokio::task::spawn_local(async move {
                     // How it ends is what tests look at from the other side.
                     if is_http2 {

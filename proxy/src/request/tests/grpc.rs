@@ -331,3 +331,70 @@ fn filters_of_a_grpc_route_and_of_its_backends() {
         assert!(!headers.contains_key("x-gone"));
     });
 }
+
+/// A backend that has taken a call and, if `begun`, has answered with a message; its handles.
+async fn call_under_way(
+    backend: &RawBackend,
+    begun: bool,
+) -> (tokio::task::JoinHandle<()>, h2::server::SendResponse<Bytes>, Option<h2::SendStream<Bytes>>) {
+    let mut connection = h2::server::handshake(backend.accept().await.stream).await.unwrap();
+    let (_request, mut respond) = connection.accept().await.unwrap().unwrap();
+    let stream = begun.then(|| {
+        let head = Response::builder().header("content-type", "application/grpc");
+        let mut stream = respond.send_response(head.body(()).unwrap(), false).unwrap();
+        stream.send_data("pong".into(), false).unwrap();
+        stream
+    });
+    let serving = async move { while connection.accept().await.is_some() {} };
+    (tokio::task::spawn_local(serving), respond, stream)
+}
+
+#[test]
+fn a_call_whose_backend_dies_is_unavailable() {
+    run(async {
+        for begun in [false, true] {
+            let mesh = Mesh::new();
+            let backend = RawBackend::listen().await;
+            let service = mesh.service("default/echo", "grpc", &[backend.addr]);
+            let mut client = connect(&mesh, service).await;
+            let answer = tokio::task::spawn_local(client.send_request(call("s/Echo", "ping")));
+            let (serving, _respond, _stream) = call_under_way(&backend, begun).await;
+            if begun {
+                let mut body = answer.await.unwrap().unwrap().into_body();
+                assert_eq!(body.frame().await.unwrap().unwrap().into_data().unwrap(), "pong");
+                serving.abort();
+                let trailers = body.frame().await.unwrap().unwrap().into_trailers().unwrap();
+                assert_eq!(trailers["grpc-status"], "14");
+                let message = trailers["grpc-message"].to_str().unwrap();
+                assert!(message.starts_with("the backend's answer broke off"), "{message}");
+                assert!(body.frame().await.is_none());
+                let labels = ["grpc_status=\"14\"", "reason=\"backend_reset\""];
+                assert_eq!(mesh.requests(&labels), 1);
+            } else {
+                serving.abort();
+                let head = answer.await.unwrap().unwrap();
+                assert_eq!(head.headers()["grpc-status"], "14");
+                assert_eq!(head.headers()["x-weft-reason"], "backend_closed");
+            }
+        }
+    });
+}
+
+#[test]
+fn a_call_that_its_backend_resets_is_reset() {
+    run(async {
+        let mesh = Mesh::new();
+        let backend = RawBackend::listen().await;
+        let service = mesh.service("default/echo", "grpc", &[backend.addr]);
+        let mut client = connect(&mesh, service).await;
+        let answer = tokio::task::spawn_local(client.send_request(call("s/Echo", "ping")));
+        let (_serving, _respond, stream) = call_under_way(&backend, true).await;
+        let mut body = answer.await.unwrap().unwrap().into_body();
+        assert_eq!(body.frame().await.unwrap().unwrap().into_data().unwrap(), "pong");
+        stream.unwrap().send_reset(h2::Reason::CANCEL);
+        let error = body.frame().await.unwrap().unwrap_err();
+        let cause = std::error::Error::source(&error).unwrap().downcast_ref::<h2::Error>().unwrap();
+        // gRPC's CANCELLED.
+        assert_eq!(cause.reason(), Some(h2::Reason::CANCEL));
+    });
+}

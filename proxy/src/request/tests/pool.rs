@@ -198,3 +198,29 @@ fn http_2_connections_follow_the_endpoints_too() {
         assert_eq!(one.requests.get(), 1);
     });
 }
+
+#[test]
+fn an_http_2_connection_that_is_idle_for_too_long_is_closed() {
+    run(async {
+        let mesh = Mesh::new();
+        let server = Server::http2("one").await;
+        let service = mesh.service("default/svc", "http2", &[server.addr]);
+        mesh.get(service, "/").await;
+        let table = mesh.shared.table();
+        let destination = table.destination([10, 0, 0, 1].into(), 80).unwrap();
+        let endpoints = mesh.worker.backend(destination.own());
+        let later =
+            |seconds| Instant::now() + mesh.worker.pool.idle_timeout + Duration::from_secs(seconds);
+        // While a request is under way nothing is idle.
+        let lease = endpoints.pick(&[], Instant::now()).unwrap();
+        endpoints.sweep(later(1), &mesh.worker.pool);
+        drop(lease);
+        endpoints.sweep(Instant::now(), &mesh.worker.pool);
+        mesh.get(service, "/").await;
+        assert_eq!(server.opened.get(), 1);
+        endpoints.sweep(later(1), &mesh.worker.pool);
+        eventually("the connection is closed", || server.open.get() == 0).await;
+        assert_eq!(mesh.get(service, "/").await.text(), "one");
+        assert_eq!(server.opened.get(), 2);
+    });
+}
