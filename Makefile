@@ -11,7 +11,7 @@ export WEFT_BIN_DIR := $(abspath $(TARGET))/demo
 export PATH := $(PATH):$(abspath $(TARGET))/tools:/usr/local/sbin:/usr/sbin:/sbin
 
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-shell test properties interop lint build clean
+.PHONY: help demo demo-shell test soak properties interop lint build clean
 
 help: ## This list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -31,6 +31,11 @@ test: ## All tests: unit, property, in-process, and in network namespaces
 	@$(NEEDS) lab promtool
 	$(BUILD)
 	cargo test --workspace --no-fail-fast
+
+soak: ## Mixed traffic through a sidecar amid churn for MINUTES=10; report in target/soak
+	@$(NEEDS) lab
+	$(BUILD)
+	@$(WEFT_BIN_DIR)/weft-soak --minutes $(or $(MINUTES),10) --out $(TARGET)/soak
 
 properties: ## 100,000 random routes and requests against a plain scan, and status against the table
 	@$(NEEDS) build

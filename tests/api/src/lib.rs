@@ -4,7 +4,7 @@
 //! * [`crd`]: makes that list from the API's own CRDs. `tests/api/list.sh` runs it, for the next
 //!   release too; `make conformance` checks that the list in the tree is what the CRDs give.
 //! * [`sentence`]: the sentences of a field's godoc that say MUST.
-//! * [`document`]: the tables of `docs/api-support.md` and `docs/api-musts.md`.
+//! * [`document`]: the tables of `docs/api-support.md`, `docs/api-musts.md` and `docs/reliability.md`.
 //!
 //! The tests hold the documents, and what Weft decodes, against the list.
 

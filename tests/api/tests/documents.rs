@@ -9,6 +9,9 @@ use weft_api::list::{Api, Field};
 use weft_api::sentence::musts;
 use weft_api::{LIST, checkout};
 
+/// What stands in a row of docs/reliability.md whose tests are still being written.
+const TO_BE_FILLED_IN: &str = "(to be filled in)";
+
 const ROUTES: [&str; 4] = ["HTTPRoute", "GRPCRoute", "TLSRoute", "TCPRoute"];
 
 fn api() -> Result<Api> {
@@ -127,9 +130,30 @@ fn every_must_has_its_row() -> Result<()> {
 fn every_test_that_is_named_exists() -> Result<()> {
     let api = api()?;
     let mut wrong = Vec::new();
-    for name in ["api-support.md", "api-musts.md"] {
+    for name in ["api-support.md", "api-musts.md", "reliability.md"] {
         wrong.extend(document(&api, name)?.wrong_references(&api.suite));
     }
+    none(&wrong)
+}
+
+#[test]
+fn every_fault_has_its_answer_and_a_test() -> Result<()> {
+    let document = document(&api()?, "reliability.md")?;
+    let mut wrong = Vec::new();
+    for row in &document.rows {
+        let [fault, answer, _] = row.cells.as_slice() else {
+            wrong.push(format!("line {}: {} cells, not 3", row.line, row.cells.len()));
+            continue;
+        };
+        if fault.is_empty() || answer.is_empty() {
+            wrong.push(format!("line {}: nothing is said", row.line));
+        }
+        let awaited = row.cells.last().is_some_and(|cell| cell.ends_with(TO_BE_FILLED_IN));
+        if row.references().is_empty() && !awaited {
+            wrong.push(format!("line {}: no test shows it: {fault}", row.line));
+        }
+    }
+    ensure!(document.rows.len() > 20, "{} rows", document.rows.len());
     none(&wrong)
 }
 

@@ -23,19 +23,28 @@ pub struct Workload {
     pub namespace: String,
     /// The port for HTTP/1, h2c and gRPC. The others are fixed: see [`Workload::ports`].
     pub http_port: u16,
+    /// How long what is under way may take to finish after SIGTERM; with 0 the pod leaves at once.
+    pub drain_seconds: u32,
 }
 
 impl Workload {
     /// A workload that serves HTTP on 8080.
     pub fn new(app: &str, version: &str, namespace: &str) -> Workload {
         let (app, version, namespace) = (app.to_owned(), version.to_owned(), namespace.to_owned());
-        Workload { app, version, namespace, http_port: 8080 }
+        Workload { app, version, namespace, http_port: 8080, drain_seconds: 0 }
     }
 
     /// The same on another HTTP port.
     #[must_use]
     pub fn on_port(mut self, http_port: u16) -> Workload {
         self.http_port = http_port;
+        self
+    }
+
+    /// The same with an orderly end.
+    #[must_use]
+    pub fn draining(mut self, seconds: u32) -> Workload {
+        self.drain_seconds = seconds;
         self
     }
 
@@ -63,6 +72,7 @@ impl Backend {
         command.args(["--service", &workload.app, "--version", &workload.version]);
         command.args(["--namespace", &workload.namespace, "--pod", &record.name]);
         command.args(["--bind", &record.addresses.join(",")]);
+        command.args(["--drain-seconds", &workload.drain_seconds.to_string()]);
         for (name, port) in workload.ports() {
             if name != "grpc" {
                 command.args([format!("--{name}"), port.to_string()]);
@@ -95,6 +105,14 @@ impl Backend {
     pub fn crash(&self) -> Result<()> {
         let mut process = self.process();
         process.signal(Signal::SIGKILL)?;
+        process.wait(START_LIMIT)?;
+        Ok(())
+    }
+
+    /// Asks the process to end, as the kubelet does, and waits until it has.
+    pub fn terminate(&self) -> Result<()> {
+        let mut process = self.process();
+        process.signal(Signal::SIGTERM)?;
         process.wait(START_LIMIT)?;
         Ok(())
     }

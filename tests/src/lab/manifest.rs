@@ -29,6 +29,8 @@ pub(super) struct PodRecord {
     pub(super) ready: bool,
     /// Whether it is being deleted; it still serves then.
     pub(super) terminating: bool,
+    /// Whether EndpointSlices have it.
+    pub(super) listed: bool,
 }
 
 /// What the lab has to know of any object.
@@ -169,7 +171,7 @@ impl Manifests {
             }
             let chosen: Vec<&PodRecord> = pods
                 .iter()
-                .filter(|pod| pod.namespace == *namespace)
+                .filter(|pod| pod.listed && pod.namespace == *namespace)
                 .filter(|pod| spec.selector.iter().all(|(k, v)| pod.labels.get(k) == Some(v)))
                 .collect();
             let has = |v6: bool| spec.addresses().iter().any(|address| address.contains(':') == v6);

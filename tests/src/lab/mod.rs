@@ -224,11 +224,60 @@ impl Lab {
 
     /// Takes a backend pod out of the EndpointSlices. Its process goes on.
     pub fn remove_endpoint(&self, pod: &str) -> Result<()> {
+        self.list(pod, false)
+    }
+
+    /// Puts a backend pod into the EndpointSlices again.
+    pub fn add_endpoint(&self, pod: &str) -> Result<()> {
+        self.list(pod, true)
+    }
+
+    fn list(&self, pod: &str, listed: bool) -> Result<()> {
         let mut state = self.state();
-        // The number of records gives the next address, so the record stays, without its labels.
+        // The number of records gives the next address, so the record stays.
         let record = state.pods.iter_mut().find(|record| record.name == pod);
-        record.with_context(|| format!("no pod {pod}"))?.labels.clear();
+        record.with_context(|| format!("no pod {pod}"))?.listed = listed;
         state.refresh()
+    }
+
+    /// Starts a pod at the address of one whose process has ended: another pod, or, under the same
+    /// name, the same one with its container started anew. It is listed once it listens.
+    pub fn backend_in_place(
+        &self,
+        ended: &Backend,
+        workload: &Workload,
+        name: &str,
+    ) -> Result<Backend> {
+        let listed = PodRecord {
+            name: name.to_owned(),
+            addresses: ended.addresses.clone(),
+            ..record(workload, 0)
+        };
+        let write = |record: PodRecord| {
+            let mut state = self.state();
+            let mut records = state.pods.iter_mut();
+            let place = records.find(|old| old.addresses == record.addresses);
+            *place.context("the pod is not of this lab")? = record;
+            state.refresh()
+        };
+        write(PodRecord { listed: false, ..listed.clone() })?;
+        let backend = Backend::start(self, workload, &listed)?;
+        backend.wait_ready()?;
+        write(listed)?;
+        Ok(backend)
+    }
+
+    /// Lets no packet to or from a backend pod through any more, as when its node has lost its power:
+    /// nobody is told.
+    pub fn cut_off(&self, backend: &Backend) -> Result<()> {
+        let [v4, v6] = &backend.addresses;
+        self.world.script(&format!(
+            "for rule in 'INPUT -d' 'OUTPUT -s'; do\n\
+             iptables -w -I $rule {v4} -j DROP\n\
+             ip6tables -w -I $rule {v6} -j DROP\n\
+             done"
+        ))?;
+        Ok(())
     }
 
     /// How many TCP connections are established to a backend pod.
@@ -297,5 +346,6 @@ fn record(workload: &Workload, number: u8) -> PodRecord {
         ports: workload.ports(),
         ready: true,
         terminating: false,
+        listed: true,
     }
 }

@@ -1,6 +1,7 @@
 //! A client pod: a network namespace of its own in which `weft-init` has run and `weft-proxy` runs,
 //! with the users and capabilities that they have in a real pod.
 
+use std::ffi::OsStr;
 use std::fs;
 use std::path::PathBuf;
 use std::process::Command;
@@ -127,6 +128,13 @@ impl Client {
     /// A command of the application in this pod, not started yet.
     pub fn command(&self, program: &str) -> Command {
         self.pod.command(User::Application, program)
+    }
+
+    /// Starts a program of the application that goes on, with its output in a file of its own.
+    pub fn start_program(&self, name: &str, words: &[impl AsRef<OsStr>]) -> Result<Process> {
+        let mut command = self.command(name);
+        command.args(words);
+        Process::start(name, command, &self.fresh_log(name))
     }
 
     /// A command of the pod's root, not started yet.

@@ -95,10 +95,20 @@ impl Process {
 
     /// Resident memory in bytes.
     pub fn resident_bytes(&self) -> Result<u64> {
+        let value = self.status("VmRSS:")?;
+        Ok(value.strip_suffix(" kB").context("VmRSS in kB")?.trim().parse::<u64>()? * 1024)
+    }
+
+    /// How many threads it has.
+    pub fn threads(&self) -> Result<u64> {
+        Ok(self.status("Threads:")?.parse()?)
+    }
+
+    /// The value of a line of /proc/PID/status.
+    fn status(&self, name: &str) -> Result<String> {
         let status = fs::read_to_string(format!("/proc/{}/status", self.pid()?))?;
-        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
-        let kib = line.and_then(|line| line.trim().strip_suffix(" kB"));
-        Ok(kib.context("no VmRSS")?.trim().parse::<u64>()? * 1024)
+        let line = status.lines().find_map(|line| line.strip_prefix(name));
+        Ok(line.with_context(|| format!("no {name}"))?.trim().to_owned())
     }
 
     /// User and system CPU time spent so far.

@@ -9,6 +9,7 @@ mod bad_input;
 mod balance;
 mod endpoints;
 mod explain;
+mod faults;
 mod filters;
 mod grpc;
 mod http;

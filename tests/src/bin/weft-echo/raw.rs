@@ -8,9 +8,13 @@
 //! | `/half` | 200 with a length of 100, then 10 bytes, then the connection is closed |
 //! | `/garbage` | bytes that are no HTTP |
 //! | `/reset-reused` | 200 on a new connection, a close without an answer on a reused one |
+//! | `/impatient` | 200, or now and then none on a reused connection; which is closed within 2 ms |
 //! | anything else | 200 |
+//!
+//! Requests to `/impatient` are printed: `served POST /impatient?n=1`.
 
 use std::sync::Arc;
+use std::time::{Duration, SystemTime};
 
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::TcpStream;
@@ -24,8 +28,12 @@ pub(crate) async fn serve(identity: Arc<Identity>, stream: TcpStream) {
 async fn answer_all(identity: &Identity, stream: TcpStream) -> std::io::Result<()> {
     let mut stream = BufReader::new(stream);
     let mut requests = 0;
-    while let Some(path) = next_request(&mut stream).await? {
+    while let Some((method, path)) = next_request(&mut stream).await? {
         requests += 1;
+        if path.starts_with("/impatient") {
+            println!("served {method} {path}");
+            return be_impatient(identity, stream).await;
+        }
         let body = format!("{} {path}\n", identity.pod);
         let plain = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{body}", body.len());
         let (answer, close) = match path.as_str() {
@@ -51,8 +59,35 @@ async fn answer_all(identity: &Identity, stream: TcpStream) -> std::io::Result<(
     Ok(())
 }
 
-/// The path of the next request, its head and body read; `None` at the connection's end.
-async fn next_request(stream: &mut BufReader<TcpStream>) -> std::io::Result<Option<String>> {
+/// Answers a request, and those that come before a moment's patience is over.
+async fn be_impatient(
+    identity: &Identity,
+    mut stream: BufReader<TcpStream>,
+) -> std::io::Result<()> {
+    let body = format!("{}\n", identity.pod);
+    let answer = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{body}", body.len());
+    loop {
+        stream.write_all(answer.as_bytes()).await?;
+        let patience = Duration::from_micros(u64::from(any_number() % 2000));
+        let next = tokio::time::timeout(patience, next_request(&mut stream)).await;
+        let Ok(Some((method, path))) = next.unwrap_or(Ok(None)) else { return Ok(()) };
+        println!("served {method} {path}");
+        if any_number() % 64 == 0 {
+            return Ok(());
+        }
+    }
+}
+
+/// The clock's last digits: no two servers act alike, and neither does one from run to run.
+fn any_number() -> u32 {
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    now.subsec_nanos() / 100
+}
+
+/// Method and path of the next request, its head and body read; `None` at the connection's end.
+async fn next_request(
+    stream: &mut BufReader<TcpStream>,
+) -> std::io::Result<Option<(String, String)>> {
     let mut first = String::new();
     if stream.read_line(&mut first).await? == 0 {
         return Ok(None);
@@ -71,5 +106,6 @@ async fn next_request(stream: &mut BufReader<TcpStream>) -> std::io::Result<Opti
     }
     let mut body = vec![0; length];
     stream.read_exact(&mut body).await?;
-    Ok(first.split_whitespace().nth(1).map(str::to_owned))
+    let mut words = first.split_whitespace().map(str::to_owned);
+    Ok(words.next().zip(words.next()))
 }

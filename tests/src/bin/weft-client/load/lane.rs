@@ -5,22 +5,24 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use bytes::Bytes;
+use futures_util::stream;
 use http::uri::PathAndQuery;
 use http::{HeaderMap, Request, Response, Uri};
 use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
 use hyper::client::conn::{http1, http2};
 use hyper_util::rt::{TokioExecutor, TokioIo};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::sync::Mutex;
-use tonic::Code;
 use tonic::client::Grpc;
 use tonic::metadata::{Ascii, MetadataKey, MetadataMap, MetadataValue};
 use tonic::transport::{Channel, Endpoint};
+use tonic::{Code, Status, Streaming};
 use tonic_prost::ProstCodec;
-use weft_tests::grpc::{EchoReply, EchoRequest, UNARY};
+use weft_tests::grpc::{BIDI, EchoReply, EchoRequest, UNARY};
 
 use super::{Load, Protocol, Target};
 
@@ -47,6 +49,8 @@ enum Connection {
         used: u64,
     },
     Http2(Arc<Http2>),
+    /// A new one for each.
+    Tcp,
     /// Which makes a new connection by itself when the last one has gone.
     Grpc {
         channel: Channel,
@@ -76,7 +80,10 @@ impl Lane {
             connection: match load.options.protocol {
                 Protocol::Http1 => Connection::Http1 { sender: None, used: 0 },
                 Protocol::Http2 => Connection::Http2(http2.clone()),
-                Protocol::Grpc => Connection::Grpc { channel: channel.clone(), used: used.clone() },
+                Protocol::Grpc | Protocol::GrpcStream => {
+                    Connection::Grpc { channel: channel.clone(), used: used.clone() }
+                }
+                Protocol::Tcp => Connection::Tcp,
             },
         };
         Ok((0..streams).map(|_| lane()).collect())
@@ -88,6 +95,7 @@ impl Lane {
             Connection::Http1 { used, .. } => *used,
             Connection::Http2(http2) => http2.used.load(Ordering::Relaxed),
             Connection::Grpc { used, .. } => used.load(Ordering::Relaxed),
+            Connection::Tcp => 0,
         }
     }
 
@@ -136,6 +144,7 @@ impl Lane {
                 used.fetch_add(1, Ordering::Relaxed);
                 return load.call(channel.clone()).await;
             }
+            Connection::Tcp => return load.echo(connect(&target.url).await?).await,
         };
         load.read(response).await
     }
@@ -207,23 +216,29 @@ impl Load {
         })
     }
 
-    /// A unary call.
+    /// A unary call, or a stream.
     async fn call(&self, channel: Channel) -> Result<Answer> {
         let mut grpc = Grpc::new(channel);
         grpc.ready().await.context("the connection")?;
         let text = "x".repeat(self.options.body_bytes);
-        let mut request = tonic::Request::new(EchoRequest { text, ..EchoRequest::default() });
-        for (name, value) in &self.options.headers {
-            let value = MetadataValue::<Ascii>::try_from(value)?;
-            let name = MetadataKey::<Ascii>::from_bytes(name.as_bytes())?;
-            request.metadata_mut().append(name, value);
-        }
+        let message = EchoRequest { text, ..EchoRequest::default() };
         let codec = ProstCodec::<EchoRequest, EchoReply>::default();
+        let answer = if self.options.protocol == Protocol::Grpc {
+            let path = PathAndQuery::from_static(UNARY);
+            grpc.unary(self.with_headers(message)?, path, codec).await
+        } else {
+            let messages = stream::iter(vec![message; self.options.messages]);
+            let path = PathAndQuery::from_static(BIDI);
+            match grpc.streaming(self.with_headers(messages)?, path, codec).await {
+                Ok(replies) => self.last_of(replies).await,
+                Err(status) => Err(status),
+            }
+        };
         let watched = |metadata: &MetadataMap| {
             let watched = self.options.watch_header.as_deref();
             watched.map(|name| header_text(metadata.as_ref(), name)).unwrap_or_default()
         };
-        Ok(match grpc.unary(request, PathAndQuery::from_static(UNARY), codec).await {
+        Ok(match answer {
             Ok(reply) => Answer {
                 watched: watched(reply.metadata()),
                 status: (Code::Ok as i32).to_string(),
@@ -242,6 +257,53 @@ impl Load {
                     version: String::new(),
                 }
             }
+        })
+    }
+
+    fn with_headers<T>(&self, message: T) -> Result<tonic::Request<T>> {
+        let mut request = tonic::Request::new(message);
+        for (name, value) in &self.options.headers {
+            let value = MetadataValue::<Ascii>::try_from(value)?;
+            let name = MetadataKey::<Ascii>::from_bytes(name.as_bytes())?;
+            request.metadata_mut().append(name, value);
+        }
+        Ok(request)
+    }
+
+    /// Reads a stream to its end: every message is to come back.
+    async fn last_of(
+        &self,
+        replies: tonic::Response<Streaming<EchoReply>>,
+    ) -> Result<tonic::Response<EchoReply>, Status> {
+        let (metadata, mut replies, extensions) = replies.into_parts();
+        let (mut count, mut last) = (0, EchoReply::default());
+        while let Some(reply) = replies.message().await? {
+            (count, last) = (count + 1, reply);
+        }
+        if count != self.options.messages {
+            return Err(Status::data_loss(format!("{count} messages came back")));
+        }
+        Ok(tonic::Response::from_parts(metadata, last, extensions))
+    }
+
+    /// Sends bytes on a connection and reads them back.
+    async fn echo(&self, mut stream: TcpStream) -> Result<Answer> {
+        let length = self.options.body_bytes;
+        let (mut from, mut to) = stream.split();
+        let send = async {
+            to.write_all(&vec![b'x'; length]).await?;
+            to.shutdown().await
+        };
+        let mut echoed = Vec::with_capacity(length);
+        tokio::try_join!(send, from.read_to_end(&mut echoed)).context("on the connection")?;
+        let count = echoed.len();
+        ensure!(count == length, "the connection ended after {count} of {length} bytes");
+        Ok(Answer {
+            status: "echoed".to_owned(),
+            pod: String::new(),
+            version: String::new(),
+            watched: String::new(),
+            failure: None,
         })
     }
 }

@@ -25,9 +25,6 @@ use weft_tests::load::{Change, Failure, Latency, Line, Report};
 use self::lane::{Answer, Lane};
 use crate::header;
 
-/// So many failures are told in full.
-const FAILURES: usize = 100;
-
 #[derive(Args)]
 pub(crate) struct Options {
     /// `http://host:port/path`; several get the same share each.
@@ -52,12 +49,21 @@ pub(crate) struct Options {
     reuse: u64,
     #[arg(long, default_value = "GET")]
     method: Method,
-    /// Bytes of each request's body; of a gRPC message's text.
+    /// Bytes of each request's body; of a gRPC message's text; of what a TCP connection sends.
     #[arg(long, default_value_t = 0)]
     body_bytes: usize,
     /// An answer that takes longer, with its body, is an error.
     #[arg(long, default_value_t = 30_000)]
     timeout_ms: u64,
+    /// Messages of each gRPC stream.
+    #[arg(long, default_value_t = 3)]
+    messages: usize,
+    /// So many failures are told in full.
+    #[arg(long, default_value_t = 100)]
+    failures: usize,
+    /// How often what was seen is told.
+    #[arg(long, default_value_t = 1.0)]
+    report_seconds: f64,
     /// Headers as `name: value`.
     #[arg(long = "header", short = 'H', value_parser = header)]
     headers: Vec<(String, String)>,
@@ -73,6 +79,10 @@ enum Protocol {
     Http2,
     /// Unary calls.
     Grpc,
+    /// Streams both ways, each message echoed.
+    GrpcStream,
+    /// A connection for each request, whose bytes are echoed.
+    Tcp,
 }
 
 /// What all lanes share.
@@ -98,7 +108,11 @@ struct Target {
 
 pub(crate) async fn run(options: Options) -> Result<()> {
     ensure!(options.rate > 0.0, "--rate must be more than 0");
-    let streams = if options.protocol == Protocol::Http1 { 1 } else { options.streams.max(1) };
+    ensure!(options.report_seconds > 0.0, "--report-seconds must be more than 0");
+    let streams = match options.protocol {
+        Protocol::Http1 | Protocol::Tcp => 1,
+        Protocol::Http2 | Protocol::Grpc | Protocol::GrpcStream => options.streams.max(1),
+    };
     let targets: Vec<_> = options
         .urls
         .iter()
@@ -115,14 +129,15 @@ pub(crate) async fn run(options: Options) -> Result<()> {
         }
     }
     tokio::spawn(tell_end(end, load.options.seconds));
-    let mut every_second = tokio::time::interval(Duration::from_secs(1));
+    let report_every = Duration::from_secs_f64(load.options.report_seconds);
+    let mut report_due = tokio::time::interval(report_every);
     loop {
         tokio::select! {
             lane = lanes.join_next() => match lane {
                 Some(ended) => ended?,
                 None => break,
             },
-            _ = every_second.tick() => load.print_report(false)?,
+            _ = report_due.tick() => load.print_report(false)?,
         }
     }
     load.print_report(true)
@@ -199,7 +214,7 @@ impl Load {
             }
         };
         report.failed += 1;
-        if report.failures.len() < FAILURES {
+        if report.failures.len() < self.options.failures {
             report.failures.push(Failure { at, url: url.to_string(), earlier, what });
         }
     }
