@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::process::Command;
 use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
 
 use anyhow::Result;
 use nix::sys::signal::Signal;
@@ -11,6 +12,9 @@ use super::manifest::PodRecord;
 use super::namespace::User;
 use super::process::Process;
 use super::{Lab, START_LIMIT};
+
+/// How long a pod may take to end in order.
+const END_LIMIT: Duration = Duration::from_secs(60);
 
 /// What a Deployment says: which pods to start.
 #[derive(Clone, Debug)]
@@ -113,7 +117,7 @@ impl Backend {
     pub fn terminate(&self) -> Result<()> {
         let mut process = self.process();
         process.signal(Signal::SIGTERM)?;
-        process.wait(START_LIMIT)?;
+        process.wait(END_LIMIT)?;
         Ok(())
     }
 

@@ -1,6 +1,6 @@
 //! What changes while requests are under way: pods, routes, Services, clients.
 //!
-//! What is told here of [`Place`]s: the pods of `steady` leave as those of a rolling update do, so that
+//! The pods of `steady` leave as those of a rolling update do, so that
 //! none of their requests may fail. The pods of `fragile` are killed.
 
 use std::collections::BTreeMap;
@@ -15,7 +15,7 @@ use crate::world::{Place, Pods, service};
 
 /// Between two changes of a kind.
 const PAUSE: Duration = Duration::from_millis(700);
-/// How long slices lag behind pods, and how long clients stay.
+/// How long slices lag behind pods, what is under way may take, and clients stay.
 const LAG: Duration = Duration::from_secs(1);
 /// So many names are used in turn: series of metrics are kept for a while after their route has gone,
 /// and ever new names would look like a leak.
@@ -92,7 +92,9 @@ pub(crate) fn endpoints(lab: &Lab, pods: &mut Pods, churn: &Churn) -> Result<()>
 
 /// A pod leaves, and another one comes that gets its address.
 fn replace(lab: &Lab, place: &mut Place, round: usize, churn: &Churn) -> Result<()> {
-    lab.remove_endpoint(&place.backend.name)?;
+    // Not before the sidecar knows, and what was under way then has its time: however busy the machine
+    // is, nothing here may fail.
+    lab.settled(|lab| lab.remove_endpoint(&place.backend.name))?;
     churn.pause(LAG);
     place.backend.terminate()?;
     let name = format!("{}-{}-next-{round}", place.workload.app, place.workload.version);

@@ -37,7 +37,7 @@ pub(crate) fn lay(lab: &Lab) -> Result<(Pods, Arc<Client>)> {
         ]
         .concat(),
     )?;
-    let pod = |app, version| Workload::new(app, version, "default").draining(10);
+    let pod = |app, version| Workload::new(app, version, "default").draining(30);
     let steady = ["v1", "v2", "v1", "v2"].map(|version| pod("steady", version));
     let fragile = ["v1", "v1", "v1"].map(|version| pod("fragile", version));
     // Idle connections are closed soon, so that the end need not be waited for long.
