@@ -155,7 +155,6 @@ pub(crate) static LANES: [Lane; 14] = [
         streams: 8,
         breaks: true,
         words: &["--protocol", "grpc-stream", "--messages", "200", "--body-bytes", "2000"],
-        ..ONE
     },
 ];
 

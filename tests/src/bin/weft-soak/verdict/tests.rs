@@ -76,7 +76,8 @@ fn a_pods_death_breaks_no_more_than_is_under_way() {
 
 #[test]
 fn each_criterion_can_be_missed() {
-    let cases: [(&str, fn(&mut Run)); 7] = [
+    type Spoil = fn(&mut Run);
+    let cases: [(&str, Spoil); 7] = [
         ("every lane keeps its pace", |run| run.lanes[3].report.done /= 3),
         ("growth of resident memory", |run| {
             for sample in &mut run.samples {
