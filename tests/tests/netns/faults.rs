@@ -55,10 +55,8 @@ fn a_node_that_dies_in_silence_is_noticed_and_others_are_served() {
 
     // Meanwhile: connections that cannot be made are given up after 1.5 s and made elsewhere, and who
     // asks somebody else does not notice.
-    let before = Instant::now();
     let seen = world.client.send(&Request::get("http://echo-v2/"), 200).expect("curl");
     assert_eq!(counts(&seen).get("v2"), Some(&200), "{:?}", counts(&seen));
-    assert!(before.elapsed() < Duration::from_secs(15), "{:?}", before.elapsed());
     let seen = world.client.send(&Request::get("http://echo/").parallel(4), 200).expect("curl");
     assert_eq!(counts(&seen).get("v2"), Some(&200), "{:?}", counts(&seen));
 
@@ -73,8 +71,8 @@ fn a_node_that_dies_in_silence_is_noticed_and_others_are_served() {
     // An upload that broke off gets an answer, or the connection's end.
     let output = upload.join().expect("a thread");
     assert!(["503 ", "000 "].iter().any(|it| output.stdout.starts_with(it)), "{output:?}");
-    let took = start.elapsed();
-    assert!((15..80).contains(&took.as_secs()), "{took:?}");
+    assert_ne!(output.code, 28, "curl has given it up: {output:?}");
+    assert!(start.elapsed() > Duration::from_secs(15), "nobody was told: {:?}", start.elapsed());
     let idle = || (metric(&world, "weft_outbound_open_connections", &[]) == 0.0).then_some(());
     poll(PATIENCE, idle).expect("nothing is left of it");
 }
@@ -91,7 +89,7 @@ fn a_killed_pod_costs_no_get_and_a_post_is_told() {
             let [at_v1, _] = accepted();
             while accepted()[0] == at_v1 {
                 let before = accepted();
-                let url = "http://echo/delay?ms=10000";
+                let url = "http://echo/delay?ms=20000";
                 let words = [&status[..], &[http, "-X", method, url]].concat();
                 waiting.push((method, http, beside(&world, "curl", &words)));
                 let arrived = || (accepted() != before).then_some(());
@@ -120,9 +118,14 @@ fn an_answer_that_has_begun_never_ends_well_when_its_pod_is_killed() {
     let world = World::new();
     // curl's words: 18 is a part of the answer, 92 a stream that was not closed cleanly.
     let url = "http://echo-v1/stream?chunks=100000&ms=20";
-    let http1 = beside(&world, "curl", &["-sS", "--http1.1", url]);
-    let http2 = beside(&world, "curl", &["-sS", "--http2-prior-knowledge", url]);
-    wait_accepted(&world.v1, 8080, 2);
+    let get = |http, file| beside(&world, "curl", &["-sSN", http, "-o", file, url]);
+    let http1 = get("--http1.1", "/tmp/http1");
+    let http2 = get("--http2-prior-knowledge", "/tmp/http2");
+    let begun = || {
+        let output = world.client.sh("test -s /tmp/http1 && test -s /tmp/http2").ok()?;
+        (output.code == 0).then_some(())
+    };
+    poll(PATIENCE, begun).expect("both answers have begun");
     world.v1.crash().expect("a crash");
     for (waiting, code) in [(http1, 18), (http2, 92)] {
         let output = waiting.join().expect("a thread");
