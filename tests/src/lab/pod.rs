@@ -3,6 +3,7 @@
 
 use std::ffi::OsStr;
 use std::fs;
+use std::io::Write as _;
 use std::path::PathBuf;
 use std::process::Command;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -206,9 +207,15 @@ impl Client {
         self.slot().is_some()
     }
 
-    /// Writes the names that the cluster's DNS would know. In place: the file is bind-mounted.
+    /// Writes the names that the cluster's DNS would know. In place, as the file is bind-mounted, and
+    /// never emptied first: somebody may be looking a name up.
     pub(super) fn write_hosts(&self, text: &str) -> Result<()> {
-        fs::write(&self.hosts, text).context("the pod's /etc/hosts")
+        if read_lossy(&self.hosts) == text {
+            return Ok(());
+        }
+        let mut hosts = fs::OpenOptions::new().write(true).open(&self.hosts)?;
+        hosts.write_all(text.as_bytes()).context("the pod's /etc/hosts")?;
+        Ok(hosts.set_len(text.len() as u64)?)
     }
 
     /// A log file of its own for one more process in this pod.

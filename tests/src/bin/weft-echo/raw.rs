@@ -72,7 +72,7 @@ async fn be_impatient(
         let next = tokio::time::timeout(patience, next_request(&mut stream)).await;
         let Ok(Some((method, path))) = next.unwrap_or(Ok(None)) else { return Ok(()) };
         println!("served {method} {path}");
-        if any_number() % 64 == 0 {
+        if any_number().is_multiple_of(64) {
             return Ok(());
         }
     }
