@@ -11,7 +11,7 @@ export WEFT_BIN_DIR := $(abspath $(TARGET))/demo
 export PATH := $(PATH):$(abspath $(TARGET))/tools:/usr/local/sbin:/usr/sbin:/sbin
 
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-shell test soak properties interop lint build clean
+.PHONY: help demo demo-shell test soak properties fuzz interop lint build clean
 
 help: ## This list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -42,6 +42,10 @@ properties: ## 100,000 random routes and requests against a plain scan, and stat
 	@# 1 to 15 requests a case.
 	PROPTEST_CASES=12500 cargo test --profile demo -p weft-gamma --lib property
 	PROPTEST_CASES=100000 cargo test -p weft-proxy --lib agreement
+
+fuzz: ## Fuzz targets, SECONDS=60 for each of the six (TARGETS="request path": these only)
+	@$(NEEDS) fuzz
+	@fuzz/run.sh $(or $(SECONDS),60) $(TARGETS)
 
 interop: ## h2spec, gRPC's interoperability suite, odd requests to eight servers, WebSockets
 	@tests/interop/run.sh

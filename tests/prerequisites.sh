@@ -1,7 +1,8 @@
 #!/bin/sh
 # Checks for what a make target needs: `build`, `lab` (network namespaces), `interop` (servers of
-# others), `bench` (the peers that Weft is measured beside), `guard` (what counts instructions),
-# `git`, `pip` (for the Go toolchain, which comes as a Python package), `promtool`, `prometheus`.
+# others), `fuzz` (libFuzzer is C++), `bench` (the peers that Weft is measured beside), `guard` (what
+# counts instructions), `git`, `pip` (for the Go toolchain, which comes as a Python package),
+# `promtool`, `prometheus`.
 # Root gets what is missing from Debian's packages; others get the command to run.
 set -eu
 
@@ -129,6 +130,13 @@ for topic in "$@"; do
         need_pip
         without_services install_packages
         ;;
+    fuzz)
+        check_cargo
+        need cc "gcc libc6-dev"
+        # libfuzzer-sys brings libFuzzer's source.
+        need c++ g++
+        install_packages
+        ;;
     bench)
         check_cargo
         need cc "gcc libc6-dev"
@@ -162,7 +170,7 @@ for topic in "$@"; do
         ;;
     promtool | prometheus) fetch_prometheus "$topic" ;;
     *)
-        say "usage: $0 [build] [lab] [interop] [bench] [guard] [git] [pip] [promtool] [prometheus]"
+        say "usage: $0 [build] [lab] [interop] [fuzz] [bench] [guard] [git] [pip] [promtool] [prometheus]"
         exit 2
         ;;
     esac

@@ -34,11 +34,10 @@ pub fn replace_prefix(path: &str, matched: &str, replacement: &str) -> String {
     let Some(rest) = after_prefix(path, matched) else {
         return path.to_owned();
     };
-    let replacement = absolute(without_slash(replacement));
-    match (replacement.as_ref(), rest) {
-        ("/", "") => "/".to_owned(),
-        ("/", rest) => rest.to_owned(),
-        (replacement, rest) => format!("{replacement}{rest}"),
+    match (without_slash(replacement), rest) {
+        ("", "") => "/".to_owned(),
+        ("", rest) => rest.to_owned(),
+        (replacement, rest) => format!("{}{rest}", absolute(replacement)),
     }
 }
 

@@ -1,5 +1,5 @@
-//! What benches need of this crate's inside: a worker on the calling thread, and one backend's
-//! balancing. No part of the proxy uses it.
+//! What benches and fuzz targets need of this crate's inside: a worker on the calling thread, and one
+//! backend's balancing. No part of the proxy uses it.
 
 use std::io;
 use std::net::SocketAddr;
@@ -33,12 +33,22 @@ impl Proxy {
         // As the sidecar does it, once in a process: where nobody takes events, spans of h2 are made for
         // the crate log.
         let _ = log::init(&config);
+        Self::with(&config, objects)
+    }
+
+    /// The same, of a sidecar with these options and without a log.
+    pub fn with(config: &Config, objects: &Objects) -> Self {
         let metrics = Metrics::new(&config.metrics_settings());
         let mut compiler = Compiler::new(config.pod(), Settings::default(), metrics.clone());
         let limits = config.limits();
         let shared = Shared::new(metrics, AccessLog::off(), Drain::default(), limits, None);
         shared.publish(compiler.compile(objects, None).table);
         Self(Worker::start(shared))
+    }
+
+    /// What it has counted, as it is shown to Prometheus.
+    pub fn metrics(&self) -> String {
+        self.0.shared.metrics.encode()
     }
 
     /// Serves a connection to its end, as one that `client` made to `original`.

@@ -15,6 +15,8 @@ pub mod drain;
 pub mod explain;
 pub mod fault;
 mod filter;
+#[doc(hidden)]
+pub mod fuzz;
 pub mod log;
 pub mod metrics;
 mod opaque;

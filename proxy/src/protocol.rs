@@ -24,7 +24,7 @@ impl Declared {
 
 /// What the first bytes of a connection say.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Detected {
+pub enum Detected {
     Http1,
     Http2,
     Tls,
@@ -96,7 +96,7 @@ fn by_name(name: &str) -> Declared {
 }
 
 /// Looks at the first bytes that a client sent.
-pub(crate) fn detect(bytes: &[u8]) -> Detected {
+pub fn detect(bytes: &[u8]) -> Detected {
     if bytes.is_empty() {
         return Detected::Incomplete;
     }
@@ -118,6 +118,9 @@ pub(crate) fn detect(bytes: &[u8]) -> Detected {
 /// A request line begins with a method, a token of letters and dashes, and a space. An empty line
 /// before it is allowed (RFC 9112, section 2.2).
 fn detect_http1(bytes: &[u8]) -> Detected {
+    if bytes == b"\r" {
+        return Detected::Incomplete;
+    }
     let line = bytes.strip_prefix(b"\r\n").unwrap_or(bytes);
     let method =
         line.iter().take_while(|byte| byte.is_ascii_alphabetic() || **byte == b'-').count();
@@ -139,14 +142,11 @@ fn after_method(rest: &[u8]) -> Detected {
                 _ => Detected::Other,
             }
         }
-        None => match rest.first() {
-            None => Detected::Incomplete,
-            // Origin form, absolute form, asterisk form or authority form (RFC 9112, section 3.2),
-            // and already longer than any line of another text protocol is likely to be.
-            Some(_) if rest.len() >= 1024 => Detected::Http1,
-            Some(byte) if byte.is_ascii_graphic() => Detected::Incomplete,
-            Some(_) => Detected::Other,
-        },
+        // Already longer than any line of another text protocol is likely to be.
+        None if rest.len() >= 1024 => Detected::Http1,
+        // However the line begins, its end tells: what comes in one piece would else be HTTP, to be
+        // refused, and in two pieces pass unread.
+        None => Detected::Incomplete,
     }
 }
 
@@ -195,6 +195,11 @@ mod tests {
             (b"GE", Detected::Incomplete),
             (b"GET /incompl", Detected::Incomplete),
             (b"GET / HTTP/1.", Detected::Incomplete),
+            // Where a piece ends says nothing.
+            (b"\r", Detected::Incomplete),
+            (b"\r\n", Detected::Incomplete),
+            (b"GET  ", Detected::Incomplete),
+            (b"GET  / HTTP/1.1\r\n", Detected::Http1),
             (b"PRI * HTTP/2.0\r\n", Detected::Incomplete),
             (b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0", Detected::Http2),
             (b"PRIX", Detected::Incomplete),

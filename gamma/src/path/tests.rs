@@ -47,6 +47,9 @@ fn prefix_replacement_has_the_table_of_the_api() {
         ("/foo/bar", "/foo", "xyz", "/xyz/bar"),
         ("/foo/%2Fbar/", "/foo", "/x", "/x/%2Fbar/"),
         ("/foobar", "/foo", "/xyz", "/foobar"),
+        // One trailing slash is ignored, not two.
+        ("/foo/bar", "/foo", "//", "//bar"),
+        ("/foo", "/foo", "//", "/"),
     ];
     for (path, matched, replacement, expected) in table {
         let replaced = replace_prefix(path, matched, replacement);

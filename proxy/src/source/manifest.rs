@@ -24,6 +24,7 @@ use std::time::{Duration, SystemTime};
 
 use weft_gamma::object::ObjectKey;
 
+use self::document::Content;
 use self::reader::Reader;
 use self::watch::{Changes, Watch};
 use super::Snapshot;
@@ -59,6 +60,12 @@ pub fn read(folder: &Path) -> Result<Folder, FolderError> {
     let mut reader = Reader::new(folder);
     reader.read(&folder::list(folder));
     Ok(Folder { snapshot: reader.snapshot(), places: reader.places() })
+}
+
+/// Reads a file by itself.
+pub(crate) fn parse(file: &Path, bytes: &[u8]) -> Snapshot {
+    let Content { objects, problems, .. } = document::parse(file, bytes).content;
+    Snapshot { objects, problems, destinations: None }
 }
 
 /// How often and how soon the folder is read.

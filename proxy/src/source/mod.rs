@@ -8,7 +8,7 @@ pub mod kube;
 pub mod manifest;
 
 use std::collections::BTreeSet;
-use std::fmt;
+use std::fmt::{self, Write as _};
 use std::net::IpAddr;
 use std::path::PathBuf;
 
@@ -69,20 +69,37 @@ impl SourceProblem {
 
 impl fmt::Display for SourceProblem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut line = OneLine(f);
         if let Some(file) = &self.file {
-            write!(f, "{}", file.display())?;
-            if let Some(line) = self.line {
-                write!(f, ":{line}")?;
+            write!(line, "{}", file.display())?;
+            if let Some(number) = self.line {
+                write!(line, ":{number}")?;
             }
-            f.write_str(": ")?;
+            line.write_str(": ")?;
         }
         if let Some(object) = &self.object {
-            write!(f, "{object}: ")?;
+            write!(line, "{object}: ")?;
         }
         if !self.field.is_empty() {
-            write!(f, "{}: ", self.field)?;
+            write!(line, "{}: ", self.field)?;
         }
-        f.write_str(&self.message)
+        line.write_str(&self.message)
+    }
+}
+
+/// Escapes control characters. Names and fields of a file may have any, and a line of the log must be
+/// one.
+struct OneLine<'a, 'f>(&'a mut fmt::Formatter<'f>);
+
+impl fmt::Write for OneLine<'_, '_> {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        for part in text.split_inclusive(char::is_control) {
+            match part.char_indices().next_back().filter(|(_, last)| last.is_control()) {
+                Some((at, last)) => write!(self.0, "{}{}", &part[..at], last.escape_default())?,
+                None => self.0.write_str(part)?,
+            }
+        }
+        Ok(())
     }
 }
 

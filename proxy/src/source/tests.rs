@@ -1,6 +1,8 @@
 use std::io::Write;
 use std::sync::{Arc, Mutex};
 
+use weft_gamma::object::Kind;
+
 use super::*;
 
 #[test]
@@ -74,4 +76,22 @@ fn each_problem_is_logged_once() {
         let lines = captured.take();
         assert!(lines.lines().count() < 60 && lines.contains("and 450 more problems"), "{lines}");
     });
+}
+
+#[test]
+fn a_problem_is_one_line_whatever_its_words_are() {
+    let key = ObjectKey {
+        kind: Kind::Service,
+        namespace: "de\nfault".into(),
+        name: "a\u{1b}[31m".into(),
+    };
+    let problem = SourceProblem {
+        file: None,
+        line: None,
+        object: Some(key),
+        field: "spec.\rä".into(),
+        message: "must\tbe set".into(),
+    };
+    let expected = r"Service de\nfault/a\u{1b}[31m: spec.\rä: must\tbe set";
+    assert_eq!(problem.to_string(), expected);
 }
