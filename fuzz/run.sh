@@ -41,7 +41,7 @@ for target in "$@"; do
     mkdir -p "$found" "$crashes"
     echo "$target: $seconds s …"
     status=0
-    "$programs/$target" -max_total_time="$seconds" -timeout=10 -rss_limit_mb=3072 -max_len=4096 \
+    "$programs/$target" -max_total_time="$seconds" -timeout=25 -rss_limit_mb=3072 -max_len=4096 \
         -print_final_stats=1 -artifact_prefix="$crashes/" \
         "$found" "fuzz/corpus/$target" >"$log" 2>&1 || status=$?
     before=$(grep -m 1 INITED "$log" | sed -n 's/.*cov: \([0-9]*\).*/\1/p')

@@ -23,8 +23,10 @@ use self::backend::Backend;
 
 /// The Service that the client dials.
 const SERVICE: ([u8; 4], u16) = ([10, 96, 0, 1], 80);
-/// The proxy's own deadlines are longer: what is not over by then waits for something that nobody sends.
-const PATIENCE: Duration = Duration::from_secs(5);
+/// What is not over by then, on however busy a machine, waits for something that nobody sends.
+const PATIENCE: Duration = Duration::from_secs(30);
+/// The proxy's own deadline for a head must not be what ends it.
+const HEADER_TIMEOUT: &str = "60";
 /// So often in a row nothing has come for anybody: then nothing will. All peers are on this thread, and
 /// what the kernel does for a loopback connection it does at once.
 const QUIET_TURNS: usize = 30;
@@ -146,7 +148,9 @@ fn requests(metrics: &str, labels: &[&str]) -> usize {
 
 fn options() -> Config {
     thread_local! {
-        static OPTIONS: Config = Config::parse_from(["weft-proxy", "--namespace", "default"]);
+        static OPTIONS: Config = Config::parse_from(
+            ["weft-proxy", "--namespace", "default", "--header-timeout-seconds", HEADER_TIMEOUT],
+        );
     }
     OPTIONS.with(Clone::clone)
 }

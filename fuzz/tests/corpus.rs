@@ -123,17 +123,17 @@ fn every_target_has_a_program_and_a_corpus() {
 
 #[test]
 fn manifests() {
-    smoke("manifests", 15);
+    smoke("manifests", 8);
 }
 
 #[test]
 fn routes() {
-    smoke("routes", 40);
+    smoke("routes", 15);
 }
 
 #[test]
 fn request() {
-    smoke("request", 4);
+    smoke("request", 2);
 }
 
 #[test]
