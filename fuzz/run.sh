@@ -44,14 +44,14 @@ for target in "$@"; do
     "$programs/$target" -max_total_time="$seconds" -timeout=25 -rss_limit_mb=3072 -max_len=4096 \
         -print_final_stats=1 -artifact_prefix="$crashes/" \
         "$found" "fuzz/corpus/$target" >"$log" 2>&1 || status=$?
-    before=$(grep -m 1 INITED "$log" | sed -n 's/.*cov: \([0-9]*\).*/\1/p')
+    before=$(grep -a -m 1 INITED "$log" | sed -n 's/.*cov: \([0-9]*\).*/\1/p')
     after=$(number "$log" ' cov: ')
     runs=$(number "$log" 'stat::number_of_executed_units: ')
     count=0
     if [ "$status" != 0 ]; then
         count=1
         failed="$failed $target"
-        grep -v '^#[0-9]' "$log" | grep -v -e '^INFO' -e '^stat::' -e '^\t' | tail -n 25
+        grep -a -v -e '^#[0-9]' -e '^INFO' -e '^stat::' "$log" | tail -n 25
         file=$(sed -n 's/.*Test unit written to //p' "$log" | tail -n 1)
         echo "to see it again:    $programs/$target ${file:-(see $log)}"
         echo "to keep it, when mended:    cp ${file:-FILE} fuzz/corpus/$target/NAME"
