@@ -13,8 +13,6 @@
 //! | [`admission`] | an AdmissionReview, or a pod | the patch applies, adds only, and is made once |
 //! | [`path`] | a request's path and what replaces it | the result is a path, and the one of a plain reference |
 
-#![forbid(unsafe_code)]
-
 pub mod admission;
 pub mod detection;
 pub mod manifests;
