@@ -67,3 +67,4 @@ clean: ## Removes everything that was built
 include tests/bench/bench.mk
 include tests/cluster/cluster.mk
 include tests/security/security.mk
+include tests/scale/scale.mk

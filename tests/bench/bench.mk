@@ -17,6 +17,9 @@ bench-guard: ## Instructions per request, beside what was recorded (RECORD=1 rec
 	@cargo build --profile demo -p weft-bench --bin weft-bench-guard
 	@$(WEFT_BIN_DIR)/weft-bench-guard --out $(BENCH_OUT) $(if $(RECORD),--record)
 
-bench-micro: ## The parts of a request by themselves: select, pick, record, compile
+bench-micro: ## The parts of a request by themselves: select, pick, record, compile (target/bench/micro.md)
 	@$(NEEDS) build
-	cargo bench -p weft-gamma -p weft-proxy --benches
+	@mkdir -p $(BENCH_OUT)
+	@# A pipe's first failure counts.
+	@bash -o pipefail -c 'cargo bench -p weft-gamma -p weft-proxy --benches | tee $(BENCH_OUT)/micro.txt'
+	@tests/bench/micro.awk $(BENCH_OUT)/micro.txt | tee $(BENCH_OUT)/micro.md

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Builds the programs that tests take from Go modules: build.sh cluster | helm | conformance | interop | api
+# Builds the programs that tests take from Go modules: build.sh cluster | helm | conformance | interop | scale | api
 #
 # Results lie under .cache/tools by module and version, and are never built again while they are
 # there. A build that was cut off leaves nothing half-made, and Go's own cache lets it go on where
@@ -26,6 +26,11 @@ conformance crds                     <CRDs>
 helm='
 helm        helm                     helm.sh/helm/v4/cmd/helm
 '
+scale="$helm
+kubernetes  kube-apiserver           k8s.io/kubernetes/cmd/kube-apiserver
+kubernetes  etcd                     go.etcd.io/etcd/server/v3
+conformance crds                     <CRDs>
+"
 interop='
 ../interop/programs  h2spec       github.com/summerwind/h2spec/cmd/h2spec
 ../interop/programs  grpc-client  google.golang.org/grpc/interop/client
@@ -136,8 +141,9 @@ case "${1:-}" in
   helm) wanted="$helm" ;;
   conformance) wanted="$conformance" ;;
   interop) wanted="$interop" ;;
+  scale) wanted="$scale" ;;
   api) wanted="$api" ;;
-  *) die "build.sh: what to build?" "build.sh cluster | helm | conformance | interop | api" ;;
+  *) die "build.sh: what to build?" "build.sh cluster | helm | conformance | interop | scale | api" ;;
 esac
 
 todo=()

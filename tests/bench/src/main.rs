@@ -8,7 +8,6 @@ mod check;
 mod load;
 mod measure;
 mod plot;
-mod process;
 mod proxy;
 mod report;
 mod run;
@@ -50,7 +49,7 @@ struct Options {
 
 fn main() -> ExitCode {
     let options = Options::parse();
-    let done = if options.inside { inside(&options) } else { world::enter() };
+    let done = if options.inside { inside(&options) } else { weft_bench::namespace::enter() };
     match done {
         Ok(code) => code,
         Err(error) => {

@@ -4,7 +4,7 @@ use std::fmt::Write;
 
 use crate::measure::Measure;
 use crate::proxy::Proxy;
-use crate::report::figure;
+use weft_bench::figure;
 
 const WIDTH: f64 = 640.0;
 const LEFT: f64 = 80.0;

@@ -11,20 +11,20 @@ use anyhow::{Context, Result, bail};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::{Pid, SysconfVar, sysconf};
 
-use crate::world::FOLDER;
+use crate::namespace::FOLDER;
 
 /// How long a process may take to start on a busy machine.
 const START_LIMIT: Duration = Duration::from_secs(30);
 
 /// A running program with its children; ended when dropped.
-pub(crate) struct Process {
-    pub(crate) name: String,
+pub struct Process {
+    pub name: String,
     child: Child,
 }
 
 impl Process {
     /// Starts a program; what it prints goes to a log that an error shows the end of.
-    pub(crate) fn start(name: &str, mut command: Command) -> Result<Process> {
+    pub fn start(name: &str, mut command: Command) -> Result<Process> {
         let log = File::create(log_file(name))?;
         command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
         let child = command.spawn().with_context(|| format!("cannot start {name}"))?;
@@ -32,23 +32,34 @@ impl Process {
     }
 
     /// Waits until `ready` says so.
-    pub(crate) fn wait_until(&mut self, ready: impl Fn() -> bool) -> Result<()> {
+    pub fn wait_until(&mut self, ready: impl Fn() -> bool) -> Result<()> {
         let deadline = Instant::now() + START_LIMIT;
         while !ready() {
-            let ended = self.child.try_wait()?;
-            if ended.is_some() || Instant::now() > deadline {
-                let log = fs::read_to_string(log_file(&self.name)).unwrap_or_default();
-                let what = if ended.is_some() { "has ended" } else { "is not ready" };
-                bail!("{} {what}:\n{log}", self.name);
+            self.check()?;
+            if Instant::now() > deadline {
+                bail!("{} is not ready:\n{}", self.name, self.log());
             }
             sleep(Duration::from_millis(10));
         }
         Ok(())
     }
 
+    /// An error with what it has said, where it has ended.
+    pub fn check(&mut self) -> Result<()> {
+        match self.child.try_wait()? {
+            Some(status) => bail!("{} has ended, {status}:\n{}", self.name, self.log()),
+            None => Ok(()),
+        }
+    }
+
+    /// What it has said so far.
+    pub fn log(&self) -> String {
+        fs::read_to_string(log_file(&self.name)).unwrap_or_default()
+    }
+
     /// What it and its children have used of CPUs so far, in seconds, of the user's and the kernel's
     /// time (proc(5), utime and stime).
-    pub(crate) fn cpu_seconds(&self) -> Result<f64> {
+    pub fn cpu_seconds(&self) -> Result<f64> {
         let ticks_per_second = sysconf(SysconfVar::CLK_TCK)?.context("no CLK_TCK")?;
         let mut ticks = 0;
         for pid in self.tree() {
@@ -63,15 +74,24 @@ impl Process {
         Ok(ticks as f64 / ticks_per_second as f64)
     }
 
-    /// Its resident memory with that of its children, in MiB (VmRSS).
-    pub(crate) fn resident_mib(&self) -> Result<f64> {
+    /// Its resident memory with that of its children, in MiB.
+    pub fn resident_mib(&self) -> Result<f64> {
+        self.memory_mib("VmRSS:")
+    }
+
+    /// The most that it and its children have had resident so far, in MiB.
+    pub fn peak_mib(&self) -> Result<f64> {
+        self.memory_mib("VmHWM:")
+    }
+
+    /// The sum of a line of proc(5), status.
+    fn memory_mib(&self, field: &str) -> Result<f64> {
         let mut kib = 0;
         for pid in self.tree() {
             let status = fs::read_to_string(format!("/proc/{pid}/status"))?;
-            let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
-            let figure =
-                line.and_then(|line| line.split_whitespace().next()).context("no VmRSS")?;
-            kib += figure.parse::<u64>()?;
+            let line = status.lines().find_map(|line| line.strip_prefix(field));
+            let figure = line.and_then(|line| line.split_whitespace().next());
+            kib += figure.with_context(|| format!("no {field}"))?.parse::<u64>()?;
         }
         Ok(kib as f64 / 1024.0)
     }

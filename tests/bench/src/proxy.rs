@@ -7,11 +7,12 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use serde::Serialize;
+use weft_bench::namespace::{FOLDER, shell};
+use weft_bench::process::Process;
 
 use crate::Options;
 use crate::measure::Work;
-use crate::process::Process;
-use crate::world::{Cores, FOLDER, SERVICE, shell};
+use crate::world::{Cores, SERVICE};
 
 /// What is measured.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]

@@ -7,6 +7,7 @@ use std::path::Path;
 
 use anyhow::{Context, Result};
 use serde::Serialize;
+use weft_bench::figure;
 
 use crate::asked::asked;
 use crate::measure::{Measure, Spread, Work};
@@ -137,13 +138,4 @@ fn table(page: &mut String, measure: &Measure, entry: &Entry<'_>) -> Result<()> 
         writeln!(page, "\nAsked: {}.", bounds.collect::<Vec<_>>().join("; "))?;
     }
     Ok(())
-}
-
-/// Three digits that count, or all before the point.
-pub(crate) fn figure(value: f64) -> String {
-    match value.abs() {
-        size if size >= 100.0 => format!("{value:.0}"),
-        size if size >= 10.0 => format!("{value:.1}"),
-        _ => format!("{value:.2}"),
-    }
 }

@@ -5,11 +5,11 @@ use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
+use weft_bench::process::Process;
 
 use crate::check::{self, Counts};
 use crate::load::{self, Load};
 use crate::measure::{Measure, Work};
-use crate::process::Process;
 use crate::proxy::{self, Proxy};
 use crate::world::{self, Cores};
 use crate::{Options, asked};

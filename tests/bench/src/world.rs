@@ -9,47 +9,23 @@
 //! All proxies are reached through a REDIRECT, as a sidecar is, so that what the kernel does for it
 //! is in everybody's figures. The namespace has no uplink.
 
-use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
-use std::process::{Command, ExitCode};
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, bail};
 use nix::sched::{CpuSet, sched_getaffinity, sched_setaffinity};
 use nix::unistd::Pid;
+use weft_bench::namespace::{FOLDER, shell};
 
 use crate::proxy::Proxy;
 
-/// Where the files of a run lie. A tmpfs of the namespace's own, gone with it.
-pub(crate) const FOLDER: &str = "/run/weft-bench";
-
 /// The Service that Weft's clients dial.
 pub(crate) const SERVICE: &str = "10.96.0.10";
-
-/// Debian keeps iptables and the servers where an ordinary user's PATH does not reach.
-const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
 /// The two cores that a bench needs.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Cores {
     /// Of the proxy that is measured.
     pub(crate) proxy: usize,
-}
-
-/// Runs this program again inside of new namespaces; they end with it.
-pub(crate) fn enter() -> Result<ExitCode> {
-    let mut command = Command::new("unshare");
-    if !nix::unistd::geteuid().is_root() {
-        // Ranges from /etc/subuid: weft-proxy has a uid of its own.
-        command.args(["--user", "--map-root-user", "--map-auto"]);
-    }
-    command.args(["--net", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc"]);
-    command.arg(std::env::current_exe()?).args(std::env::args_os().skip(1)).arg("--inside");
-    command.env("PATH", PATH);
-    let status = command.status().context("cannot start unshare (Debian package util-linux)")?;
-    match status.code() {
-        Some(code) => Ok(ExitCode::from(u8::try_from(code).unwrap_or(1))),
-        None => bail!("ended by signal {}", status.signal().unwrap_or(0)),
-    }
 }
 
 /// Lays network and files, and moves this process, and with it all that it starts, to the core of
@@ -90,13 +66,6 @@ pub(crate) fn redirect(proxies: &[Proxy]) -> Result<()> {
     rules += "COMMIT\n";
     std::fs::write(Path::new(FOLDER).join("rules"), rules)?;
     shell(&format!("iptables-restore --noflush < {FOLDER}/rules")).context("redirecting peers")
-}
-
-/// Runs a script to its end.
-pub(crate) fn shell(script: &str) -> Result<()> {
-    let output = Command::new("sh").args(["-euc", script]).output().context("cannot start sh")?;
-    ensure!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr).trim());
-    Ok(())
 }
 
 fn cores() -> Result<Cores> {

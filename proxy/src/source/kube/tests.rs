@@ -1,6 +1,7 @@
 //! The view by itself, and the whole source against an API server in process.
 
 mod back;
+mod crowd;
 mod explain;
 mod faults;
 mod objects;

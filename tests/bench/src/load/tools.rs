@@ -4,11 +4,11 @@ use std::fs;
 use std::process::Command;
 
 use anyhow::{Context, Result, bail, ensure};
+use weft_bench::namespace::FOLDER;
 
 use super::Load;
 use crate::measure::Work;
 use crate::work::{GRPC_MESSAGE, GRPC_PATH, LARGE_PATH, MIB, MIB_PATH};
-use crate::world::FOLDER;
 
 const USER: &str = "end-user: jason";
 

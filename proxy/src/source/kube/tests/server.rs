@@ -35,6 +35,8 @@ struct State {
     events: Vec<Event>,
     watches: Vec<OpenWatch>,
     requests: Vec<String>,
+    /// How many objects have been sent, in lists and as events.
+    sent: usize,
     trouble: Trouble,
 }
 
@@ -193,6 +195,11 @@ impl ApiServer {
         state.requests.iter().filter(|request| request.starts_with(begin)).cloned().collect()
     }
 
+    /// How many objects have been sent so far, in lists and as events.
+    pub(super) fn sent(&self) -> usize {
+        self.lock().sent
+    }
+
     /// What is watched now, sorted.
     pub(super) fn watched(&self) -> Vec<String> {
         let mut state = self.lock();
@@ -282,9 +289,12 @@ impl ApiServer {
             let _ = sender.send(Ok(line("ERROR", &status(StatusCode::GONE))));
         } else {
             let later = state.events.iter().filter(|event| event.revision > from);
+            let mut sent = 0;
             for event in later.filter(|event| query.selects(&event.plural, &event.object)) {
                 let _ = sender.send(Ok(line(event.kind, &event.object)));
+                sent += 1;
             }
+            state.sent += sent;
             state.watches.push(OpenWatch { query, sender });
         }
         Response::new(Chunks { receiver, happened: self.happened.clone() })
@@ -316,12 +326,13 @@ impl State {
         for watch in &self.watches {
             if watch.query.selects(&event.plural, &event.object) {
                 let _ = watch.sender.send(Ok(line(event.kind, &event.object)));
+                self.sent += 1;
             }
         }
         self.events.push(event);
     }
 
-    fn list(&self, query: &Query) -> Value {
+    fn list(&mut self, query: &Query) -> Value {
         let number = |name: &str| query.parameters.get(name).and_then(|text| text.parse().ok());
         let (skip, limit) =
             (number("continue").unwrap_or(0), number("limit").unwrap_or(usize::MAX));
@@ -330,6 +341,7 @@ impl State {
         let mut items: Vec<Value> = selected.map(|(_, object)| object.clone()).skip(skip).collect();
         let more = items.len() > limit;
         items.truncate(limit);
+        self.sent += items.len();
         for item in &mut items {
             // As the API server has it: only the list says what its items are.
             item.as_object_mut()
