@@ -5,10 +5,12 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use kube::api::{Api, ApiResource, DynamicObject, GroupVersionKind, ListParams, ObjectList};
+use kube::api::{Api, ApiResource, GroupVersionKind, ListParams, ObjectList};
 use tokio::sync::{Mutex, Semaphore, mpsc};
 use tokio::time::Instant;
 use weft_gamma::object::NamespacedName;
+
+use super::lean::LeanObject;
 
 /// How long the API server may take for a list.
 const TIMEOUT: Duration = Duration::from_secs(5);
@@ -19,7 +21,7 @@ const KNOWN_FOR: Duration = Duration::from_secs(30);
 /// Between two looks through all Services: a pod that connects to many addresses that are no Service's
 /// must not list all Services for each. Whoever asks in the meantime waits, and shares the next look.
 const SCAN_PAUSE: Duration = Duration::from_secs(1);
-const PAGE: u32 = 500;
+const PAGE: u32 = 250;
 
 /// What was found at an address.
 #[derive(Debug)]
@@ -39,7 +41,7 @@ pub(super) enum NotFound {
 
 /// Looks for Services by their addresses.
 pub(super) struct Finder {
-    services: Api<DynamicObject>,
+    services: Api<LeanObject>,
     found: mpsc::UnboundedSender<Found>,
     at_once: Semaphore,
     /// Held while all Services are looked through: whoever needs that, too, waits for the outcome.
@@ -106,7 +108,8 @@ impl Finder {
         loop {
             let list = self.list(&page).await?;
             for service in &list.items {
-                let addresses = service.data["spec"]["clusterIPs"].as_array().into_iter().flatten();
+                let addresses = service.fields.get("spec").map(|spec| &spec["clusterIPs"]);
+                let addresses = addresses.and_then(|it| it.as_array()).into_iter().flatten();
                 for address in addresses.skip(1).filter_map(|address| address.as_str()) {
                     if let (Ok(ip), Some(name)) = (address.parse(), name(service)) {
                         services.insert(ip, name);
@@ -120,7 +123,7 @@ impl Finder {
         }
     }
 
-    async fn list(&self, params: &ListParams) -> Result<ObjectList<DynamicObject>, NotFound> {
+    async fn list(&self, params: &ListParams) -> Result<ObjectList<LeanObject>, NotFound> {
         // Never closed: an error only means that there is no bound.
         let _permit = self.at_once.acquire().await;
         match tokio::time::timeout(TIMEOUT, self.services.list(params)).await {
@@ -132,7 +135,7 @@ impl Finder {
     }
 }
 
-fn name(service: &DynamicObject) -> Option<NamespacedName> {
+fn name(service: &LeanObject) -> Option<NamespacedName> {
     Some(NamespacedName {
         namespace: service.metadata.namespace.clone()?,
         name: service.metadata.name.clone()?,

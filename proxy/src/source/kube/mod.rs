@@ -11,6 +11,7 @@
 
 pub(crate) mod ask;
 mod find;
+mod lean;
 mod probe;
 mod reach;
 mod selection;

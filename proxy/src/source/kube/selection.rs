@@ -3,10 +3,12 @@
 use std::fmt;
 use std::hash::{DefaultHasher, Hash, Hasher};
 
-use kube::api::{Api, ApiResource, DynamicObject, GroupVersionKind, ObjectMeta};
+use kube::api::{Api, ApiResource, GroupVersionKind};
+use serde_json::Value;
 use weft_gamma::object::{self, Kind, NamespacedName, Object, ObjectKey, Problem};
 use weft_gamma::route::RouteKind;
 
+use super::lean::LeanObject;
 use super::watch::Unavailable;
 
 const GATEWAY: &str = "gateway.networking.k8s.io";
@@ -56,7 +58,7 @@ impl Selection {
     }
 
     /// Where the objects are, in one of the kind's versions.
-    pub(super) fn api(&self, client: &kube::Client, version: usize) -> Api<DynamicObject> {
+    pub(super) fn api(&self, client: &kube::Client, version: usize) -> Api<LeanObject> {
         let namespace = match self {
             Self::Service(name) | Self::Slices(name) => &name.namespace,
             Self::Routes(_, namespace) | Self::Grants(namespace) | Self::Policies(namespace) => {
@@ -66,7 +68,7 @@ impl Selection {
         Api::namespaced_with(client.clone(), namespace, &self.resource(version))
     }
 
-    pub(super) fn key(&self, object: &DynamicObject) -> ObjectKey {
+    pub(super) fn key(&self, object: &LeanObject) -> ObjectKey {
         ObjectKey {
             kind: match self {
                 Self::Service(_) => Kind::Service,
@@ -81,32 +83,18 @@ impl Selection {
     }
 
     /// Reads an object of the selection.
-    pub(super) fn decode(&self, mut object: DynamicObject, version: usize) -> Decoded {
+    pub(super) fn decode(&self, mut object: LeanObject, version: usize) -> Decoded {
         let key = self.key(&object);
-        // Who wrote the object when, and what others say of it, means nothing to traffic; and it
-        // changes more often than the rest.
-        object.metadata = ObjectMeta {
-            name: object.metadata.name,
-            namespace: object.metadata.namespace,
-            labels: object.metadata.labels,
-            creation_timestamp: object.metadata.creation_timestamp,
-            generation: object.metadata.generation,
-            uid: object.metadata.uid,
-            annotations: object.metadata.annotations.and_then(|mut annotations| {
-                annotations.retain(|name, _| name.starts_with(object::ANNOTATION_PREFIX));
-                (!annotations.is_empty()).then_some(annotations)
-            }),
-            ..ObjectMeta::default()
-        };
-        if let Some(fields) = object.data.as_object_mut() {
-            fields.remove("status");
-        }
-        let (decoded, text) = match serde_json::to_value(object) {
-            Ok(mut value) => {
-                // The items of a list do not say what they are.
+        // Says only that something has changed.
+        object.metadata.resource_version = None;
+        let LeanObject { metadata, mut fields } = object;
+        let (decoded, text) = match serde_json::to_value(metadata) {
+            Ok(metadata) => {
                 let resource = self.resource(version);
-                value["apiVersion"] = resource.api_version.into();
-                value["kind"] = resource.kind.into();
+                fields.insert("metadata".to_owned(), metadata);
+                fields.insert("apiVersion".to_owned(), resource.api_version.into());
+                fields.insert("kind".to_owned(), resource.kind.into());
+                let value = Value::Object(fields);
                 let text = value.to_string();
                 (object::decode(value), text)
             }

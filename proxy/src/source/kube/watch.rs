@@ -11,11 +11,12 @@ use std::pin::pin;
 use std::time::Duration;
 
 use futures_util::StreamExt;
-use kube::api::{Api, DynamicObject, ListParams, WatchEvent, WatchParams};
+use kube::api::{Api, ListParams, WatchEvent, WatchParams};
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, timeout};
 use weft_gamma::object::ObjectKey;
 
+use super::lean::LeanObject;
 use super::selection::{Decoded, Selection};
 
 /// How long the API server may take for a page of a list.
@@ -25,7 +26,8 @@ const LIST_TIMEOUT: Duration = Duration::from_secs(30);
 const SILENCE: Duration = Duration::from_secs(120);
 /// A watch that the server ends sooner is taken up again after a pause only.
 const SHORT: Duration = Duration::from_secs(1);
-const PAGE: u32 = 500;
+/// A page is in memory three times over for a moment: as it came, as text, and read.
+const PAGE: u32 = 100;
 
 /// Of a pause after a failure: the bound of the first one, and the bound of all. So short that all
 /// watches are back within seconds when the API server is. Whichever is the first wakes the others.
@@ -156,7 +158,7 @@ impl Watch {
     /// Lists if there is nothing to go on `from`, then follows.
     async fn go_on(
         &self,
-        api: &Api<DynamicObject>,
+        api: &Api<LeanObject>,
         version: usize,
         from: &mut Option<String>,
         unavailable: &mut bool,
@@ -205,7 +207,7 @@ impl Watch {
     /// All that there is, and the resource version that this is of.
     async fn list(
         &self,
-        api: &Api<DynamicObject>,
+        api: &Api<LeanObject>,
         version: usize,
     ) -> Result<(Vec<Decoded>, String), Interrupted> {
         let params = self.params(ListParams::default(), ListParams::fields, ListParams::labels);

@@ -2,7 +2,6 @@
 
 use std::collections::BTreeSet;
 
-use kube::api::DynamicObject;
 use serde_json::{Value, json};
 use weft_gamma::object::{InternalTraffic, Kind, ObjectKey};
 use weft_gamma::route::RouteKind;
@@ -10,6 +9,7 @@ use weft_gamma::route::RouteKind;
 use super::objects::{backend_ref, grant, name, route, route_of, service, slice};
 use super::scenario::{endpoints_of, problems};
 use crate::source::Snapshot;
+use crate::source::kube::lean::LeanObject;
 use crate::source::kube::selection::Selection;
 use crate::source::kube::view::View;
 use crate::source::kube::watch::{Change, Unavailable};
@@ -96,7 +96,7 @@ fn selected(text: &str) -> Selection {
     }
 }
 
-fn object(value: &Value) -> DynamicObject {
+fn object(value: &Value) -> LeanObject {
     serde_json::from_value(value.clone()).unwrap()
 }
 
