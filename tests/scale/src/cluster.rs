@@ -91,7 +91,7 @@ impl Cluster {
             "apiVersion": "v1",
             "kind": "Service",
             "metadata": {"namespace": "default", "name": "first"},
-            "spec": {"ports": [{"port": 80}]},
+            "spec": {"clusterIP": "10.96.254.1", "ports": [{"port": 80}]},
         });
         let begun = Instant::now();
         while let Err(error) = self.create(&object).await {
