@@ -21,8 +21,11 @@ pub mod request;
 pub mod routes;
 pub mod table;
 
+/// What is given any bytes, and panics when something does not hold.
+pub type Target = fn(&[u8]);
+
 /// All targets, by the names of their programs and folders of the corpus.
-pub const TARGETS: [(&str, fn(&[u8])); 6] = [
+pub const TARGETS: [(&str, Target); 6] = [
     ("manifests", manifests::run),
     ("routes", routes::run),
     ("request", request::run),
