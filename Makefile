@@ -64,6 +64,7 @@ build: ## The release binaries in target/release
 clean: ## Removes everything that was built
 	cargo clean
 
+include tests/attacks/attacks.mk
 include tests/bench/bench.mk
 include tests/cluster/cluster.mk
 include tests/security/security.mk

@@ -40,7 +40,7 @@ impl Proxy {
     pub fn with(config: &Config, objects: &Objects) -> Self {
         let metrics = Metrics::new(&config.metrics_settings());
         let mut compiler = Compiler::new(config.pod(), Settings::default(), metrics.clone());
-        let limits = config.limits();
+        let limits = config.limits(u64::MAX);
         let shared = Shared::new(metrics, AccessLog::off(), Drain::default(), limits, None);
         shared.publish(compiler.compile(objects, None).table);
         Self(Worker::start(shared))

@@ -7,7 +7,7 @@
 mod cpus;
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
-use std::num::NonZeroUsize;
+use std::num::{NonZeroU32, NonZeroUsize};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -171,6 +171,51 @@ pub struct Config {
     )]
     pub max_headers: NonZeroUsize,
 
+    /// Connections of the pod that may be open at a time; more wait until others end
+    /// [default: half of the open files that the process may have, less 32].
+    ///
+    /// A connection takes two descriptors, one towards the pod and one towards a backend: those that
+    /// are open can then be served.
+    #[arg(
+        long,
+        env = "WEFT_MAX_CONNECTIONS",
+        value_name = "CONNECTIONS",
+        help_heading = "Resources"
+    )]
+    pub max_connections: Option<NonZeroUsize>,
+
+    /// Requests that an HTTP/2 connection may have under way.
+    #[arg(
+        long,
+        env = "WEFT_HTTP2_MAX_STREAMS",
+        value_name = "STREAMS",
+        default_value = "256",
+        help_heading = "Resources"
+    )]
+    pub http2_max_streams: NonZeroU32,
+
+    /// Requests that an HTTP/2 connection may abandon (reset before they are answered) in excess of
+    /// those that are answered and of 20 a second; then it is closed.
+    #[arg(
+        long,
+        env = "WEFT_HTTP2_MAX_RESETS",
+        value_name = "REQUESTS",
+        default_value = "100",
+        help_heading = "Resources"
+    )]
+    pub http2_max_resets: NonZeroU32,
+
+    /// Frames that carry nothing (PING, SETTINGS, PRIORITY, empty DATA, …) that an HTTP/2 connection
+    /// may send in excess of what its requests account for and of 100 a second; then it is closed.
+    #[arg(
+        long,
+        env = "WEFT_HTTP2_MAX_EMPTY_FRAMES",
+        value_name = "FRAMES",
+        default_value = "1000",
+        help_heading = "Resources"
+    )]
+    pub http2_max_empty_frames: NonZeroU32,
+
     /// How long to wait for the first bytes of a connection whose protocol is not declared before
     /// it is taken for one where the server speaks first, in milliseconds.
     #[arg(
@@ -204,6 +249,17 @@ pub struct Config {
         help_heading = "Deadlines"
     )]
     pub header_timeout: Duration,
+
+    /// How long an HTTP connection of the pod may be without a request before it is closed, in seconds.
+    #[arg(
+        long = "client-idle-seconds",
+        env = "WEFT_CLIENT_IDLE_SECONDS",
+        value_name = "SECONDS",
+        default_value = "300",
+        value_parser = seconds,
+        help_heading = "Deadlines"
+    )]
+    pub client_idle: Duration,
 
     /// How long requests in flight may take to finish after SIGTERM, in seconds.
     #[arg(
@@ -320,13 +376,21 @@ impl Config {
         SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), self.admin_port)
     }
 
-    /// What a client may ask, and how long things may take.
-    pub fn limits(&self) -> Limits {
+    /// What a client may ask, and how long things may take, where so many files may be open.
+    pub fn limits(&self, open_files: u64) -> Limits {
         Limits {
             detect_timeout: self.detect_timeout,
             header_timeout: self.header_timeout,
             max_header_bytes: self.max_header_bytes,
             max_headers: self.max_headers.get(),
+            client_idle_timeout: self.client_idle,
+            max_connections: match self.max_connections {
+                Some(connections) => connections.get(),
+                None => default_connections(open_files),
+            },
+            http2_max_streams: self.http2_max_streams.get(),
+            http2_max_resets: self.http2_max_resets.get(),
+            http2_max_empty_frames: self.http2_max_empty_frames.get(),
             connect_timeout: self.connect_timeout,
             pool_idle_timeout: self.pool_idle,
             pool_max_idle: self.pool_max_idle_per_endpoint,
@@ -342,6 +406,15 @@ impl Config {
         };
         MetricsSettings { buckets, max_series: self.max_series.get(), ..MetricsSettings::default() }
     }
+}
+
+/// How many connections can be served with so many descriptors, two for each; the rest is for
+/// listeners, the API server, scrapes and logs.
+fn default_connections(open_files: u64) -> usize {
+    const OTHERS: u64 = 64;
+    const LEAST: usize = 16;
+    let connections = open_files.saturating_sub(OTHERS) / 2;
+    usize::try_from(connections).unwrap_or(usize::MAX).max(LEAST)
 }
 
 /// A namespace's name is a DNS label (RFC 1123).

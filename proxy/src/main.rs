@@ -86,9 +86,9 @@ fn run(config: &Config, log: LogHandle) -> anyhow::Result<()> {
             Source::ApiServer { client, lookups }
         }
     };
+    let limits = config.limits(descriptors);
     let on_demand = source.client().is_some().then_some(lookup);
-    let shared =
-        Shared::new(metrics, access_log.clone(), Drain::default(), config.limits(), on_demand);
+    let shared = Shared::new(metrics, access_log.clone(), Drain::default(), limits, on_demand);
 
     let workers = config.worker_count().get();
     let (stop, stopped) = watch::channel(false);

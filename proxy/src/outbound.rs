@@ -1,7 +1,12 @@
 //! The outbound side: accepts what was redirected to the proxy, finds out where it was meant to go
 //! and what it speaks, and hands it to [`crate::request`] or to [`crate::opaque`].
 
+mod activity;
+mod clients;
+mod frames;
 mod http1;
+mod http2;
+mod stream;
 
 use std::io;
 use std::net::SocketAddr;
@@ -10,22 +15,21 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use hyper::server::conn::http2;
-use hyper::service::service_fn;
-use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::AsyncReadExt;
 use tokio::net::{TcpListener, TcpStream};
 
-use crate::backend::{LocalExecutor, error_chain, set_options};
+use crate::backend::set_options;
 use crate::client_hello::{self, Parsed};
 use crate::metrics::Metrics;
 use crate::opaque::{self, Ended, Hello, Stream};
 use crate::prefixed::Prefixed;
 use crate::protocol::{self, Declared, Detected};
-use crate::request::{self, Connection};
+use crate::request::Connection;
 use crate::socket;
 use crate::table::{Destination, Routing, StreamRouting};
-use crate::worker::Worker;
+use crate::worker::{Limits, Worker};
+pub(crate) use activity::Activity;
+pub(crate) use clients::{Clients, watch};
 
 /// How long accepting pauses when the process is out of descriptors or memory, at most; half of it
 /// at least, so that workers do not come back in step.
@@ -33,12 +37,6 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(200);
 
 /// Enough for a request line's beginning, and for the head of most requests.
 const FIRST_READ: usize = 4096;
-
-/// What one HTTP/2 client may have under way, and how its misuse is bounded.
-const HTTP2_STREAMS: u32 = 256;
-const HTTP2_STREAM_WINDOW: u32 = 256 * 1024;
-const HTTP2_CONNECTION_WINDOW: u32 = 1024 * 1024;
-const HTTP2_RESETS: usize = 64;
 
 /// A connection, accepted and looked up.
 pub(crate) struct Accepted {
@@ -50,19 +48,32 @@ pub(crate) struct Accepted {
 
 /// Accepts until the worker's runtime ends.
 pub(crate) async fn accept(worker: Rc<Worker>, listener: TcpListener) {
+    let connections = worker.shared.metrics.clone();
+    let connections = connections.connections();
+    let Limits { max_connections, .. } = worker.shared.limits;
     loop {
+        if connections.open() >= max_connections {
+            connections.accept_failed();
+            tracing::warn!(max_connections, "too many connections are open: pausing");
+            pause().await;
+            continue;
+        }
         match listener.accept().await {
             Ok((stream, client)) => {
                 tokio::task::spawn_local(serve(worker.clone(), stream, client));
             }
             Err(error) if is_of_one_connection(&error) => {}
             Err(error) => {
-                worker.shared.metrics.connections().accept_failed();
+                connections.accept_failed();
                 tracing::warn!(%error, "cannot accept: pausing");
-                tokio::time::sleep(ACCEPT_PAUSE.mul_f32(0.5 + fastrand::f32() / 2.0)).await;
+                pause().await;
             }
         }
     }
+}
+
+async fn pause() {
+    tokio::time::sleep(ACCEPT_PAUSE.mul_f32(0.5 + fastrand::f32() / 2.0)).await;
 }
 
 /// Errors of the connection that was to be accepted, not of the listener (accept(2)).
@@ -148,19 +159,26 @@ async fn to_service(
     match detected {
         Detected::Http1 | Detected::Http2 => {
             let stream = Prefixed::new(accepted.stream, first);
+            let is_http2 = detected == Detected::Http2;
+            let activity = is_http2.then(|| Activity::new(&worker.shared.limits));
             let connection = Rc::new(Connection {
                 worker: worker.clone(),
                 client: accepted.client,
                 ip: accepted.original.ip(),
                 port: accepted.original.port(),
                 stream: stream.handle().clone(),
+                http2: activity.clone(),
             });
-            if detected == Detected::Http2 {
+            let connections = worker.shared.metrics.connections();
+            let ended = if let Some(activity) = activity {
                 connections.detected("http2");
-                serve_http2(&worker, stream, connection).await;
+                http2::serve(&worker, stream, connection, activity).await
             } else {
                 connections.detected("http1");
-                http1::serve(&worker, stream, connection).await;
+                http1::serve(&worker, stream, connection).await
+            };
+            if let Some(verdict) = ended {
+                connections.ended(verdict.reason());
             }
             Ok(())
         }
@@ -219,14 +237,14 @@ async fn detect(
         let read = tokio::select! {
             read = stream.read_buf(&mut first) => read?,
             () = &mut deadline => {
-                if is_http && first.is_empty() {
+                if is_http {
+                    worker.shared.metrics.connections().ended("header_timeout");
                     return Err(io::Error::new(io::ErrorKind::TimedOut, "no request came"));
                 }
                 if first.is_empty() {
                     destination.learn_server_first();
                 }
-                // Part of a request: hyper's own deadline ends what does not go on.
-                return Ok((if is_http { Detected::Http1 } else { Detected::Other }, first));
+                return Ok((Detected::Other, first));
             }
         };
         match protocol::detect(&first) {
@@ -288,37 +306,6 @@ async fn client_hello(
 /// A client that speaks something else than the TLS that TLSRoutes are held against.
 pub(crate) fn not_tls() -> Ended {
     Ended { reason: "not_tls", message: "TLSRoutes are attached, and it is no TLS".into() }
-}
-
-async fn serve_http2(worker: &Rc<Worker>, stream: Prefixed, connection: Rc<Connection>) {
-    let limits = &worker.shared.limits;
-    let client = connection.client;
-    let max_header_bytes = u32::try_from(limits.max_header_bytes).unwrap_or(u32::MAX);
-    let serving = http2::Builder::new(LocalExecutor)
-        .timer(TokioTimer::new())
-        .max_concurrent_streams(HTTP2_STREAMS)
-        .initial_stream_window_size(HTTP2_STREAM_WINDOW)
-        .initial_connection_window_size(HTTP2_CONNECTION_WINDOW)
-        .max_header_list_size(max_header_bytes)
-        .max_pending_accept_reset_streams(HTTP2_RESETS)
-        .max_local_error_reset_streams(HTTP2_RESETS)
-        .auto_date_header(false)
-        .serve_connection(
-            TokioIo::new(stream),
-            service_fn(move |request| request::serve(connection.clone(), request)),
-        );
-    let mut serving = pin!(serving);
-    let mut watch = worker.shared.drain.watch();
-    let result = tokio::select! {
-        result = serving.as_mut() => result,
-        () = watch.draining() => {
-            serving.as_mut().graceful_shutdown();
-            serving.await
-        }
-    };
-    if let Err(error) = result {
-        tracing::debug!(%client, error = error_chain(&error), "HTTP/2 connection ended");
-    }
 }
 
 #[cfg(test)]

@@ -3,8 +3,8 @@
 
 use std::io;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::{Arc, Weak};
 use std::task::{Context, Poll};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
@@ -26,9 +26,14 @@ pub(crate) struct Prefixed {
 #[derive(Clone, Debug)]
 pub(crate) struct Handle(Arc<Shared>);
 
+/// The same, of a stream that may be gone.
+#[derive(Debug)]
+pub(crate) struct WeakHandle(Weak<Shared>);
+
 #[derive(Debug)]
 struct Shared {
     reset: AtomicBool,
+    over: AtomicBool,
     /// [`Phase`]
     phase: AtomicU32,
 }
@@ -53,8 +58,13 @@ impl Phase {
         self.0 & Self::MASK == Self::HEAD
     }
 
-    fn is_idle(self) -> bool {
+    pub(crate) fn is_idle(self) -> bool {
         self.0 & Self::MASK == Self::IDLE
+    }
+
+    /// How many heads have begun, the first one not among them.
+    pub(crate) fn number(self) -> u32 {
+        self.0 / (Self::MASK + 1)
     }
 
     fn next_head(self) -> Self {
@@ -65,7 +75,11 @@ impl Phase {
 impl Default for Handle {
     /// A stream that has yet to bring its first head.
     fn default() -> Self {
-        Self(Arc::new(Shared { reset: AtomicBool::new(false), phase: AtomicU32::new(0) }))
+        Self(Arc::new(Shared {
+            reset: AtomicBool::new(false),
+            over: AtomicBool::new(false),
+            phase: AtomicU32::new(0),
+        }))
     }
 }
 
@@ -73,6 +87,19 @@ impl Handle {
     /// Has the stream close with a reset, where its end would pass for the end of what it carries.
     pub(crate) fn reset(&self) {
         self.0.reset.store(true, Ordering::Relaxed);
+    }
+
+    /// Has whoever serves the stream end it, once it is polled.
+    pub(crate) fn end(&self) {
+        self.0.over.store(true, Ordering::Relaxed);
+    }
+
+    pub(crate) fn is_over(&self) -> bool {
+        self.0.over.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn downgrade(&self) -> WeakHandle {
+        WeakHandle(Arc::downgrade(&self.0))
     }
 
     pub(crate) fn phase(&self) -> Phase {
@@ -97,6 +124,12 @@ impl Handle {
 
     fn set(&self, phase: Phase) {
         self.0.phase.store(phase.0, Ordering::Relaxed);
+    }
+}
+
+impl WeakHandle {
+    pub(crate) fn upgrade(&self) -> Option<Handle> {
+        self.0.upgrade().map(Handle)
     }
 }
 

@@ -15,7 +15,7 @@ use crate::backend::{Backend, ConnectSettings, PoolSettings};
 use crate::drain::Drain;
 use crate::log::AccessLog;
 use crate::metrics::Metrics;
-use crate::outbound;
+use crate::outbound::{self, Clients};
 use crate::source::Lookup;
 use crate::table::{Destination, Table};
 
@@ -48,6 +48,16 @@ pub struct Limits {
     pub header_timeout: Duration,
     pub max_header_bytes: usize,
     pub max_headers: usize,
+    /// How long a client's HTTP connection may be without a request.
+    pub client_idle_timeout: Duration,
+    /// How many connections of clients may be open, on all workers together.
+    pub max_connections: usize,
+    /// What one HTTP/2 connection may have under way.
+    pub http2_max_streams: u32,
+    /// How many requests an HTTP/2 client may abandon in excess of those that are answered.
+    pub http2_max_resets: u32,
+    /// How many frames that carry nothing an HTTP/2 client may send in excess of what accounts for them.
+    pub http2_max_empty_frames: u32,
     pub connect_timeout: Duration,
     pub pool_idle_timeout: Duration,
     pub pool_max_idle: usize,
@@ -60,6 +70,7 @@ pub(crate) struct Worker {
     pub(crate) shared: Arc<Shared>,
     pub(crate) connect: ConnectSettings,
     pub(crate) pool: PoolSettings,
+    pub(crate) clients: Clients,
     table: RefCell<Rc<Snapshot>>,
     seen: Cell<u64>,
     /// By [`Backend::id`].
@@ -133,6 +144,7 @@ impl Worker {
                 max_idle: limits.pool_max_idle,
                 idle_timeout: limits.pool_idle_timeout,
             },
+            clients: Clients::default(),
             table: RefCell::new(Rc::new(Snapshot(shared.table()))),
             seen: Cell::new(0),
             backends: RefCell::default(),
@@ -145,6 +157,7 @@ impl Worker {
         let worker = Self::new(shared);
         tokio::task::spawn_local(worker.clone().follow_endpoints());
         tokio::task::spawn_local(worker.clone().sweep_pools());
+        tokio::task::spawn_local(outbound::watch(worker.clone()));
         worker
     }
 

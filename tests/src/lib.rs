@@ -5,10 +5,12 @@
 //! * [`scenario`]: the six walk-throughs, as manifests and checks. `make demo` prints them and
 //!   `tests/scenarios.rs` asserts them: the same code, so the demo cannot drift from the tests.
 //! * [`grpc`]: the messages that `weft-echo` and `weft-client` exchange.
+//! * [`attack`]: what an attack of `weft-client` has sent, and a witness has seen.
 //! * [`answer`]: what `weft-echo` tells about a request that it has seen.
 //! * [`load`]: what a load of `weft-client` has seen.
 
 pub mod answer;
+pub mod attack;
 pub mod grpc;
 pub mod lab;
 pub mod load;

@@ -70,6 +70,7 @@ pub struct ConnectionMetrics {
     open: AtomicI64,
     loops: AtomicU64,
     accept_errors: AtomicU64,
+    ended: Tally<&'static str, 8>,
 }
 
 impl ConnectionMetrics {
@@ -99,12 +100,22 @@ impl ConnectionMetrics {
         self.accept_errors.fetch_add(1, Ordering::Relaxed);
     }
 
+    /// The sidecar has ended a connection, for this reason.
+    pub fn ended(&self, reason: &'static str) {
+        self.ended.count(reason);
+    }
+
+    pub(super) fn by_reason(&self) -> &Tally<&'static str, 8> {
+        &self.ended
+    }
+
     pub(super) fn by_protocol(&self) -> &Tally<&'static str, 12> {
         &self.by_protocol
     }
 
-    pub(super) fn open(&self) -> i64 {
-        self.open.load(Ordering::Relaxed)
+    /// How many connections are open now.
+    pub fn open(&self) -> usize {
+        usize::try_from(self.open.load(Ordering::Relaxed)).unwrap_or(0)
     }
 
     pub(super) fn loops(&self) -> u64 {

@@ -224,7 +224,14 @@ fn connections(families: &mut Families, metrics: &Metrics) -> std::fmt::Result {
     families.gauge(
         "weft_outbound_open_connections",
         "Connections of the pod that are open now.",
-        connections.open(),
+        connections.open() as u64,
+    )?;
+    let tally = connections.by_reason();
+    let rest = (tally.overflow() > 0).then_some((OTHER, tally.overflow()));
+    families.counter(
+        "weft_outbound_connections_ended",
+        "Connections that the sidecar ended because a deadline had passed or a budget was used up.",
+        tally.counts().chain(rest).map(|(reason, count)| (Pair("reason", reason), count)),
     )?;
     families.total(
         "weft_outbound_loops_refused",

@@ -12,6 +12,7 @@ use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use tokio::time::Sleep;
 
+use super::activity::Verdict;
 use crate::backend::{HTTP1_BUFFER, error_chain};
 use crate::prefixed::{Handle, Phase, Prefixed};
 use crate::request::{self, Connection};
@@ -20,7 +21,12 @@ use crate::worker::Worker;
 /// The most headers that hyper takes where nothing else is said.
 const HYPER_MAX_HEADERS: usize = 100;
 
-pub(super) async fn serve(worker: &Rc<Worker>, stream: Prefixed, connection: Rc<Connection>) {
+/// Serves the connection to its end; returns why, where it is the proxy that has ended it.
+pub(super) async fn serve(
+    worker: &Rc<Worker>,
+    stream: Prefixed,
+    connection: Rc<Connection>,
+) -> Option<Verdict> {
     let limits = &worker.shared.limits;
     let client = connection.client;
     let mut builder = http1::Builder::new();
@@ -28,7 +34,8 @@ pub(super) async fn serve(worker: &Rc<Worker>, stream: Prefixed, connection: Rc<
     if limits.max_headers != HYPER_MAX_HEADERS {
         builder.max_headers(limits.max_headers);
     }
-    let mut late = HeadDeadline::new(stream.handle().clone(), limits.header_timeout);
+    let handle = stream.handle().clone();
+    let mut late = HeadDeadline::new(handle.clone(), limits.header_timeout);
     let serving = builder
         // HeadDeadline's: hyper's makes a timer for each request, and ends idle connections too.
         .header_read_timeout(None)
@@ -47,32 +54,37 @@ pub(super) async fn serve(worker: &Rc<Worker>, stream: Prefixed, connection: Rc<
     let mut draining = pin!(watch.draining());
     let mut is_waiting = false;
     let mut told = false;
+    poll_fn(|cx| {
+        worker.clients.add_http1(&handle, cx.waker());
+        Poll::Ready(())
+    })
+    .await;
     let result = poll_fn(|cx| {
         loop {
             // First: a connection that comes while draining has its first request read before it is
             // told.
             if let Poll::Ready(result) = serving.as_mut().poll(cx) {
-                return Poll::Ready(Some(result));
+                return Poll::Ready(Ok(result));
             }
             // Polled once, it wakes this task when it is time.
             let asks = !told && (is_draining.is_set() || !std::mem::replace(&mut is_waiting, true));
             if !asks || draining.as_mut().poll(cx).is_pending() {
-                return late.poll(cx).map(|()| None);
+                return late.poll(cx).map(Err);
             }
             told = true;
             serving.as_mut().graceful_shutdown();
         }
     });
     match result.await {
-        Some(Ok(())) => {}
-        Some(Err(error)) => {
+        Ok(Ok(())) => None,
+        Ok(Err(error)) => {
             tracing::debug!(%client, error = error_chain(&error), "HTTP/1 connection ended");
+            None
         }
-        None => tracing::debug!(
-            %client,
-            seconds = limits.header_timeout.as_secs_f32(),
-            "HTTP/1 connection closed: no whole head came in time",
-        ),
+        Err(verdict) => {
+            tracing::debug!(%client, reason = verdict.reason(), "HTTP/1 connection closed");
+            Some(verdict)
+        }
     }
 }
 
@@ -91,8 +103,12 @@ impl HeadDeadline {
         Self { stream, timeout, timer: None, awaited: None }
     }
 
-    /// Ready once a head has taken too long. To be polled after whoever reads the stream.
-    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+    /// Ready once a head has taken too long, or [`super::clients`] says that there was no request for too
+    /// long. To be polled after whoever reads the stream.
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Verdict> {
+        if self.stream.is_over() {
+            return Poll::Ready(Verdict::IdleTimeout);
+        }
         let phase = self.stream.phase();
         if !phase.is_head() {
             return Poll::Pending;
@@ -109,6 +125,6 @@ impl HeadDeadline {
             }
             none => none.insert(Box::pin(tokio::time::sleep_until(at()))),
         };
-        timer.as_mut().poll(cx)
+        timer.as_mut().poll(cx).map(|()| Verdict::HeaderTimeout)
     }
 }

@@ -41,6 +41,7 @@ pub(crate) use tee::Backlog;
 
 use crate::fault::{Fault, Kind};
 use crate::filter::{self, Chain};
+use crate::outbound::Activity;
 use crate::prefixed::Handle;
 use crate::table::{Action, Destination, Routing, Rule, Target, WeightedBackend};
 use crate::worker::Worker;
@@ -62,6 +63,8 @@ pub(crate) struct Connection {
     pub(crate) ip: IpAddr,
     pub(crate) port: u16,
     pub(crate) stream: Handle,
+    /// Of a client that speaks HTTP/2.
+    pub(crate) http2: Option<Arc<Activity>>,
 }
 
 /// The rule that applies to a request.

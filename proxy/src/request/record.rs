@@ -53,6 +53,9 @@ impl Record {
         is_grpc: bool,
         access: Option<Box<AccessEntry>>,
     ) -> Self {
+        if let Some(activity) = &connection.http2 {
+            activity.request_begins();
+        }
         let outcome = Outcome { status: 0, grpc_status: None, reason: "client_closed" };
         Self {
             connection,
@@ -192,6 +195,10 @@ impl Record {
         }
         self.connection.stream.request_ends();
         self.retry_ended(RetryOutcome::Cancelled);
+        if let Some(activity) = &self.connection.http2 {
+            // No status is that of a request without an answer: the client did not wait for it.
+            activity.request_ends(self.outcome.status == 0);
+        }
         let took = now.saturating_duration_since(self.start);
         self.series.record(self.outcome, took);
         if let Some(mut access) = self.access.take() {

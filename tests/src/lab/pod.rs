@@ -24,6 +24,8 @@ pub struct ClientOptions {
     pub init: Vec<String>,
     /// More arguments for `weft-proxy`.
     pub proxy: Vec<String>,
+    /// How many files `weft-proxy` may have open.
+    pub files: Option<u32>,
     /// No `weft-init` and no `weft-proxy`: a pod outside of the mesh.
     pub plain: bool,
 }
@@ -111,7 +113,14 @@ impl Client {
 
     /// Starts `weft-proxy` as the pod's sidecar does, without waiting for it.
     pub fn start_proxy(&self) -> Result<()> {
-        let mut command = self.pod.command(User::Proxy, "weft-proxy");
+        let mut command = match self.options.files {
+            None => self.pod.command(User::Proxy, "weft-proxy"),
+            Some(files) => {
+                let mut command = self.pod.command(User::Proxy, "prlimit");
+                command.args([&format!("--nofile={files}:{files}"), "weft-proxy"]);
+                command
+            }
+        };
         command.args(["--manifests", &format!("{FOLDER}/manifests")]);
         command.args(["--namespace", &self.namespace]).args(&self.options.proxy);
         *self.slot() = Some(Process::start("weft-proxy", command, &self.log)?);

@@ -54,7 +54,8 @@ impl Process {
         read_lossy(&self.stderr)
     }
 
-    fn pid(&self) -> Result<u32> {
+    /// Its pid on this side.
+    pub fn pid(&self) -> Result<u32> {
         self.pid.with_context(|| format!("{} has left already", self.name))
     }
 
@@ -118,6 +119,11 @@ impl Process {
         // Fields 14 and 15 of proc(5), in hundredths of a second; two stand before the `)`.
         let ticks: u64 = fields.iter().skip(11).take(2).filter_map(|f| f.parse::<u64>().ok()).sum();
         Ok(ticks as f64 / 100.0)
+    }
+
+    /// How many descriptors it has open.
+    pub fn open_descriptors(&self) -> Result<usize> {
+        Ok(fs::read_dir(format!("/proc/{}/fd", self.pid()?))?.count())
     }
 
     /// The effective capabilities and the user ids of the process, as /proc tells them.

@@ -5,6 +5,7 @@
 //! say what to do.
 
 mod admin;
+mod attacks;
 mod bad_input;
 mod balance;
 mod endpoints;

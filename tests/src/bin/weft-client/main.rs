@@ -1,10 +1,12 @@
 //! The client for what curl cannot do. Every command prints one JSON object, or the raw bytes.
 
+mod attack;
 mod grpc;
 mod http;
 mod load;
 mod raw;
 mod websocket;
+mod witness;
 
 use std::collections::BTreeMap;
 
@@ -31,6 +33,10 @@ enum Command {
     Websocket(websocket::Options),
     /// Sends bytes and prints what comes back.
     Raw(raw::Options),
+    /// Misuses HTTP or connections, and tells what became of it.
+    Attack(attack::Options),
+    /// A well-behaved client that tells how long its requests take.
+    Witness(witness::Options),
 }
 
 /// How often what was seen.
@@ -79,6 +85,8 @@ async fn main() -> Result<()> {
         Command::Websocket(options) => websocket::run(&options).await?,
         Command::Load(options) => return load::run(options).await,
         Command::Raw(options) => return raw::run(&options).await,
+        Command::Attack(options) => return attack::run(&options),
+        Command::Witness(options) => return witness::run(&options),
     };
     println!("{}", serde_json::to_string(&tally)?);
     Ok(())

@@ -98,16 +98,8 @@ fn a_worker_s_first_connection_waits_for_the_table() {
         let server = ApiServer::new(shops());
         let metrics = Metrics::new(&MetricsSettings::default());
         let (lookups, asked) = mpsc::unbounded_channel();
-        let limits = Limits {
-            detect_timeout: Duration::from_millis(100),
-            header_timeout: Duration::from_secs(10),
-            max_header_bytes: 64 * 1024,
-            max_headers: 100,
-            connect_timeout: Duration::from_secs(1),
-            pool_idle_timeout: Duration::from_secs(60),
-            pool_max_idle: 16,
-            lookup_timeout: Duration::from_secs(30),
-        };
+        let limits =
+            Limits { lookup_timeout: Duration::from_secs(30), ..crate::testing::Mesh::limits() };
         let shared =
             Shared::new(metrics.clone(), AccessLog::off(), Drain::default(), limits, Some(lookups));
         let mut publisher = Publisher::new(shared.clone(), "default".into(), Settings::default());

@@ -1,0 +1,196 @@
+//! What a client's HTTP/2 connection is doing, as far as its deadlines and its misuse go.
+//!
+//! [`super::stream::ClientStream`] notes what is read and written, [`crate::request`] which requests are
+//! under way. Neither looks at a clock: [`super::clients`] does now and then, for all connections.
+
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::task::Waker;
+use std::time::Duration;
+
+use crate::worker::Limits;
+
+/// Requests that a client may abandon in a second, whatever becomes of its others.
+const RESETS_PER_SECOND: f32 = 20.0;
+
+/// Frames that carry nothing and that a client may send in a second, whatever else it sends.
+const FRAMES_PER_SECOND: f32 = 100.0;
+
+/// Frames that carry nothing and that are accounted for by a request: its head, which is counted as
+/// such a frame until it has become a request, and what may come with it (RST_STREAM, WINDOW_UPDATE).
+pub(super) const FRAMES_OF_REQUEST: u32 = 4;
+
+/// A connection's state. Only its worker's thread uses it; atomics because hyper wants what it owns to
+/// be `Send`.
+#[derive(Debug)]
+pub(crate) struct Activity {
+    max_resets: u32,
+    max_frames: u32,
+    /// Counts requests.
+    begun: AtomicU32,
+    under_way: AtomicU32,
+    /// A block of headers has begun and not ended.
+    in_header_block: AtomicBool,
+    /// Requests that were abandoned and are neither made up for nor forgiven.
+    resets: AtomicU32,
+    /// The same of frames that carry nothing.
+    frames: AtomicU32,
+    verdict: AtomicU8,
+    /// Of the task that reads from the connection.
+    reader: OnceLock<Waker>,
+}
+
+/// Why the proxy ends a client's connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub(crate) enum Verdict {
+    /// A head has begun, and did not end in time.
+    HeaderTimeout = 1,
+    /// No request for a long time.
+    IdleTimeout,
+    /// More requests were abandoned than may be.
+    TooManyResets,
+    /// More frames came that carry nothing than may come.
+    TooManyFrames,
+}
+
+/// What a connection is waited for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Waiting {
+    /// Nobody waits for the client: a request is under way.
+    No,
+    /// The next request.
+    Idle,
+    /// The rest of a head.
+    Head,
+}
+
+impl Verdict {
+    /// The word for metrics and logs.
+    pub(crate) fn reason(self) -> &'static str {
+        match self {
+            Self::HeaderTimeout => "header_timeout",
+            Self::IdleTimeout => "idle_timeout",
+            Self::TooManyResets => "too_many_resets",
+            Self::TooManyFrames => "too_many_frames",
+        }
+    }
+
+    /// Whether the client has done nothing wrong.
+    pub(super) fn is_friendly(self) -> bool {
+        self == Self::IdleTimeout
+    }
+}
+
+impl Activity {
+    pub(super) fn new(limits: &Limits) -> Arc<Self> {
+        Arc::new(Self {
+            max_resets: limits.http2_max_resets,
+            max_frames: limits.http2_max_empty_frames,
+            begun: AtomicU32::new(0),
+            under_way: AtomicU32::new(0),
+            in_header_block: AtomicBool::new(false),
+            resets: AtomicU32::new(0),
+            frames: AtomicU32::new(0),
+            verdict: AtomicU8::new(0),
+            reader: OnceLock::new(),
+        })
+    }
+
+    /// Something was read, in the task of that waker, which is always the same one.
+    pub(super) fn has_read(&self, waker: &Waker) {
+        if self.reader.get().is_none() {
+            let _ = self.reader.set(waker.clone());
+        }
+    }
+
+    pub(super) fn set_in_header_block(&self, within: bool) {
+        self.in_header_block.store(within, Ordering::Relaxed);
+    }
+
+    /// Frames came that carry nothing.
+    pub(super) fn spend_frames(&self, count: u32) {
+        let frames = get(&self.frames) + count;
+        self.frames.store(frames, Ordering::Relaxed);
+        if frames > self.max_frames {
+            self.end(Verdict::TooManyFrames);
+        }
+    }
+
+    /// Something came or went that accounts for so many of them.
+    pub(super) fn earn_frames(&self, count: u32) {
+        self.frames.store(get(&self.frames).saturating_sub(count), Ordering::Relaxed);
+    }
+
+    /// A request has begun.
+    pub(crate) fn request_begins(&self) {
+        self.begun.store(get(&self.begun).wrapping_add(1), Ordering::Relaxed);
+        self.under_way.store(get(&self.under_way) + 1, Ordering::Relaxed);
+        self.earn_frames(FRAMES_OF_REQUEST);
+    }
+
+    /// A request that has begun has ended; `abandoned` if the client has let go of it before it was
+    /// answered, or has made the proxy do so.
+    pub(crate) fn request_ends(&self, abandoned: bool) {
+        self.under_way.store(get(&self.under_way).saturating_sub(1), Ordering::Relaxed);
+        let resets = get(&self.resets);
+        if abandoned {
+            self.resets.store(resets + 1, Ordering::Relaxed);
+            if resets >= self.max_resets {
+                self.end(Verdict::TooManyResets);
+            }
+        } else if resets > 0 {
+            self.resets.store(resets - 1, Ordering::Relaxed);
+        }
+    }
+
+    pub(super) fn end(&self, verdict: Verdict) {
+        if self.verdict().is_none() {
+            self.verdict.store(verdict as u8, Ordering::Relaxed);
+            if let Some(reader) = self.reader.get() {
+                reader.wake_by_ref();
+            }
+        }
+    }
+
+    /// Why the connection is to end, if it is.
+    pub(super) fn verdict(&self) -> Option<Verdict> {
+        match self.verdict.load(Ordering::Relaxed) {
+            0 => None,
+            1 => Some(Verdict::HeaderTimeout),
+            2 => Some(Verdict::IdleTimeout),
+            3 => Some(Verdict::TooManyResets),
+            _ => Some(Verdict::TooManyFrames),
+        }
+    }
+
+    /// Some time has passed, and with it some of what the client had too much of.
+    pub(super) fn forgive(&self, passed: Duration) {
+        for (count, per_second) in
+            [(&self.resets, RESETS_PER_SECOND), (&self.frames, FRAMES_PER_SECOND)]
+        {
+            let forgiven = (passed.as_secs_f32() * per_second) as u32;
+            count.store(get(count).saturating_sub(forgiven), Ordering::Relaxed);
+        }
+    }
+
+    /// How many requests there have been.
+    pub(super) fn begun(&self) -> u32 {
+        get(&self.begun)
+    }
+
+    pub(super) fn waiting(&self) -> Waiting {
+        if self.in_header_block.load(Ordering::Relaxed) {
+            Waiting::Head
+        } else if get(&self.under_way) > 0 {
+            Waiting::No
+        } else {
+            Waiting::Idle
+        }
+    }
+}
+
+/// No other thread writes it: a load and a store are cheaper than an atomic addition.
+fn get(counter: &AtomicU32) -> u32 {
+    counter.load(Ordering::Relaxed)
+}

@@ -1,0 +1,65 @@
+//! A client's HTTP/2 connection: hyper serves it within limits, and what hyper does not bound is bounded by
+//! [`super::stream`] and [`super::clients`].
+
+use std::pin::pin;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use hyper::server::conn::http2;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+
+use super::activity::{Activity, Verdict};
+use super::stream::ClientStream;
+use crate::backend::{LocalExecutor, error_chain};
+use crate::prefixed::Prefixed;
+use crate::request::{self, Connection};
+use crate::worker::Worker;
+
+/// What one HTTP/2 client may have on its way to the proxy, and what waits for it there: a stream
+/// whose client does not read costs as much.
+const HTTP2_STREAM_WINDOW: u32 = 256 * 1024;
+const HTTP2_CONNECTION_WINDOW: u32 = 1024 * 1024;
+const HTTP2_SEND_BUFFER: usize = 64 * 1024;
+
+/// Serves the connection to its end; returns why, where it is the proxy that has ended it.
+pub(super) async fn serve(
+    worker: &Rc<Worker>,
+    stream: Prefixed,
+    connection: Rc<Connection>,
+    activity: Arc<Activity>,
+) -> Option<Verdict> {
+    worker.clients.add_http2(&activity);
+    let limits = &worker.shared.limits;
+    let client = connection.client;
+    let max_header_bytes = u32::try_from(limits.max_header_bytes).unwrap_or(u32::MAX);
+    let max_resets = limits.http2_max_resets as usize;
+    let stream = ClientStream::new(stream, activity.clone());
+    let serving = http2::Builder::new(LocalExecutor)
+        .timer(TokioTimer::new())
+        .max_concurrent_streams(limits.http2_max_streams)
+        .initial_stream_window_size(HTTP2_STREAM_WINDOW)
+        .initial_connection_window_size(HTTP2_CONNECTION_WINDOW)
+        .max_header_list_size(max_header_bytes)
+        .max_send_buf_size(HTTP2_SEND_BUFFER)
+        .max_pending_accept_reset_streams(max_resets)
+        .max_local_error_reset_streams(max_resets)
+        .auto_date_header(false)
+        .serve_connection(
+            TokioIo::new(stream),
+            service_fn(move |request| request::serve(connection.clone(), request)),
+        );
+    let mut serving = pin!(serving);
+    let mut watch = worker.shared.drain.watch();
+    let result = tokio::select! {
+        result = serving.as_mut() => result,
+        () = watch.draining() => {
+            serving.as_mut().graceful_shutdown();
+            serving.await
+        }
+    };
+    if let Err(error) = result {
+        tracing::debug!(%client, error = error_chain(&error), "HTTP/2 connection ended");
+    }
+    activity.verdict()
+}
