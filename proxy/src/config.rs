@@ -200,7 +200,7 @@ pub struct Config {
         long,
         env = "WEFT_HTTP2_MAX_RESETS",
         value_name = "REQUESTS",
-        default_value = "100",
+        default_value = "256",
         help_heading = "Resources"
     )]
     pub http2_max_resets: NonZeroU32,

@@ -114,7 +114,7 @@ impl Mesh {
             client_idle_timeout: Duration::from_secs(300),
             max_connections: 1024,
             http2_max_streams: 256,
-            http2_max_resets: 100,
+            http2_max_resets: 256,
             http2_max_empty_frames: 1000,
             connect_timeout: Duration::from_secs(1),
             pool_idle_timeout: Duration::from_secs(60),

@@ -29,6 +29,8 @@ pub(crate) struct Activity {
     /// Counts requests.
     begun: AtomicU32,
     under_way: AtomicU32,
+    /// Counts reads: while something comes, tunnels and uploads among it, a connection is not idle.
+    reads: AtomicU32,
     /// A block of headers has begun and not ended.
     in_header_block: AtomicBool,
     /// Requests that were abandoned and are neither made up for nor forgiven.
@@ -65,6 +67,16 @@ pub(super) enum Waiting {
     Head,
 }
 
+/// Counts as a request under way for as long as it lives.
+#[derive(Debug)]
+pub(crate) struct Tunnel(Arc<Activity>);
+
+impl Drop for Tunnel {
+    fn drop(&mut self) {
+        self.0.request_ends(false);
+    }
+}
+
 impl Verdict {
     /// The word for metrics and logs.
     pub(crate) fn reason(self) -> &'static str {
@@ -89,6 +101,7 @@ impl Activity {
             max_frames: limits.http2_max_empty_frames,
             begun: AtomicU32::new(0),
             under_way: AtomicU32::new(0),
+            reads: AtomicU32::new(0),
             in_header_block: AtomicBool::new(false),
             resets: AtomicU32::new(0),
             frames: AtomicU32::new(0),
@@ -99,6 +112,7 @@ impl Activity {
 
     /// Something was read, in the task of that waker, which is always the same one.
     pub(super) fn has_read(&self, waker: &Waker) {
+        self.reads.store(get(&self.reads).wrapping_add(1), Ordering::Relaxed);
         if self.reader.get().is_none() {
             let _ = self.reader.set(waker.clone());
         }
@@ -144,6 +158,12 @@ impl Activity {
         }
     }
 
+    /// A tunnel that its request leaves behind.
+    pub(crate) fn tunnel(self: &Arc<Self>) -> Tunnel {
+        self.under_way.store(get(&self.under_way) + 1, Ordering::Relaxed);
+        Tunnel(self.clone())
+    }
+
     pub(super) fn end(&self, verdict: Verdict) {
         if self.verdict().is_none() {
             self.verdict.store(verdict as u8, Ordering::Relaxed);
@@ -174,9 +194,10 @@ impl Activity {
         }
     }
 
-    /// How many requests there have been.
-    pub(super) fn begun(&self) -> u32 {
-        get(&self.begun)
+    /// Changes when what is waited for begins anew: with each request, and while nothing is under way
+    /// with each read.
+    pub(super) fn number(&self) -> u32 {
+        if self.waiting() == Waiting::Idle { get(&self.reads) } else { get(&self.begun) }
     }
 
     pub(super) fn waiting(&self) -> Waiting {

@@ -26,11 +26,12 @@ struct Watched {
     wait: Wait,
 }
 
-/// What a connection was waited for when it was looked at, behind how many requests, and since when.
+/// What a connection was waited for when it was looked at, with a number that changes when that
+/// begins anew, and since when.
 #[derive(Debug)]
 struct Wait {
     waiting: Waiting,
-    begun: u32,
+    number: u32,
     since: Instant,
 }
 
@@ -51,7 +52,7 @@ impl Clients {
     }
 
     fn add(&self, who: Who) {
-        let wait = Wait { waiting: Waiting::No, begun: 0, since: Instant::now() };
+        let wait = Wait { waiting: Waiting::No, number: 0, since: Instant::now() };
         self.0.borrow_mut().push(Watched { who, wait });
     }
 
@@ -84,7 +85,7 @@ impl Watched {
                 let Some(activity) = activity.upgrade() else { return false };
                 activity.forgive(passed);
                 if let Some(verdict) =
-                    self.wait.is_late(activity.waiting(), activity.begun(), now, limits)
+                    self.wait.is_late(activity.waiting(), activity.number(), now, limits)
                 {
                     activity.end(verdict);
                 }
@@ -98,12 +99,12 @@ impl Wait {
     fn is_late(
         &mut self,
         waiting: Waiting,
-        begun: u32,
+        number: u32,
         now: Instant,
         limits: &Limits,
     ) -> Option<Verdict> {
-        if (waiting, begun) != (self.waiting, self.begun) {
-            (self.waiting, self.begun, self.since) = (waiting, begun, now);
+        if (waiting, number) != (self.waiting, self.number) {
+            (self.waiting, self.number, self.since) = (waiting, number, now);
         }
         let waited = now.saturating_duration_since(self.since);
         match waiting {

@@ -1,5 +1,5 @@
-//! A client's HTTP/2 connection: hyper serves it within limits, and what hyper does not bound is bounded by
-//! [`super::stream`] and [`super::clients`].
+//! A client's HTTP/2 connection: hyper serves it within limits, and what hyper does not bound is bounded
+//! by [`super::stream`] and [`super::clients`].
 
 use std::pin::pin;
 use std::rc::Rc;
@@ -18,9 +18,9 @@ use crate::worker::Worker;
 
 /// What one HTTP/2 client may have on its way to the proxy, and what waits for it there: a stream
 /// whose client does not read costs as much.
-const HTTP2_STREAM_WINDOW: u32 = 256 * 1024;
-const HTTP2_CONNECTION_WINDOW: u32 = 1024 * 1024;
-const HTTP2_SEND_BUFFER: usize = 64 * 1024;
+const STREAM_WINDOW: u32 = 256 * 1024;
+const CONNECTION_WINDOW: u32 = 1024 * 1024;
+const SEND_BUFFER: usize = 64 * 1024;
 
 /// Serves the connection to its end; returns why, where it is the proxy that has ended it.
 pub(super) async fn serve(
@@ -38,10 +38,10 @@ pub(super) async fn serve(
     let serving = http2::Builder::new(LocalExecutor)
         .timer(TokioTimer::new())
         .max_concurrent_streams(limits.http2_max_streams)
-        .initial_stream_window_size(HTTP2_STREAM_WINDOW)
-        .initial_connection_window_size(HTTP2_CONNECTION_WINDOW)
+        .initial_stream_window_size(STREAM_WINDOW)
+        .initial_connection_window_size(CONNECTION_WINDOW)
         .max_header_list_size(max_header_bytes)
-        .max_send_buf_size(HTTP2_SEND_BUFFER)
+        .max_send_buf_size(SEND_BUFFER)
         .max_pending_accept_reset_streams(max_resets)
         .max_local_error_reset_streams(max_resets)
         .auto_date_header(false)

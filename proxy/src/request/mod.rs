@@ -263,7 +263,7 @@ async fn route<'t>(
         }
     }
     if let Some(upgrade) = upgrade {
-        upgrade.response(&mut response, &connection.worker.shared.drain);
+        upgrade.response(&mut response, connection);
     }
     let cutoff =
         (!deadline.is_none()).then(|| Cutoff { deadline, request: shared, trailers: over_http2 });

@@ -8,8 +8,7 @@ use hyper::body::Incoming;
 use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
 
-use super::head;
-use crate::drain::Drain;
+use super::{Connection, head};
 
 /// A request that asks its connection to become something else.
 pub(crate) struct Upgrade {
@@ -41,8 +40,8 @@ impl Upgrade {
     }
 
     /// Joins both sides if the backend has agreed; otherwise the response is one like any other.
-    /// What is joined keeps `drain` waiting, as other streams of unknown protocol do.
-    pub(crate) fn response(self, response: &mut Response<Incoming>, drain: &Drain) {
+    /// What is joined keeps a drain waiting, as other streams of unknown protocol do.
+    pub(crate) fn response(self, response: &mut Response<Incoming>, connection: &Connection) {
         let agreed = match self.protocol {
             Some(_) => response.status() == StatusCode::SWITCHING_PROTOCOLS,
             // RFC 9110, section 9.3.6: any 2xx switches to tunnel mode.
@@ -52,9 +51,10 @@ impl Upgrade {
             return;
         }
         let backend = hyper::upgrade::on(response);
-        let open = drain.watch();
+        let open = connection.worker.shared.drain.watch();
+        let tunnel = connection.http2.as_ref().map(|activity| activity.tunnel());
         tokio::task::spawn_local(async move {
-            let _open = open;
+            let (_open, _tunnel) = (open, tunnel);
             if let Err(error) = join(self.client, backend).await {
                 tracing::debug!(error = %error, "an upgraded connection ended");
             }

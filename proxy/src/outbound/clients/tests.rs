@@ -59,6 +59,19 @@ fn an_idle_connection_is_ended_late() {
 }
 
 #[test]
+fn a_tunnel_may_be_silent_and_what_still_comes_keeps_a_connection() {
+    let mut scenario = Scenario::new();
+    let tunnel = scenario.activity.tunnel();
+    assert_eq!(scenario.pass(1000), None);
+    drop(tunnel);
+    for _ in 0..10 {
+        assert_eq!(scenario.pass(59), None);
+        scenario.activity.has_read(Waker::noop());
+    }
+    assert_eq!(scenario.pass(100), Some((61, Verdict::IdleTimeout)));
+}
+
+#[test]
 fn so_is_an_idle_connection_of_http_1() {
     let (clients, handle, limits) = (Clients::default(), Handle::default(), limits());
     clients.add_http1(&handle, Waker::noop());
