@@ -74,7 +74,7 @@ impl Balancer {
             NamespacedName { namespace: "default".to_owned(), name: "reviews".to_owned() };
         let name = BackendName { service, port: 9080 };
         let backend = Registry::new(None).intern(&name, endpoints, Terms::default());
-        Self(LocalBackend::new(backend))
+        Self(LocalBackend::new(backend, u32::MAX))
     }
 
     /// Chooses an endpoint for a request, which is over at once.

@@ -171,6 +171,17 @@ pub struct Config {
     )]
     pub max_headers: NonZeroUsize,
 
+    /// Requests, and connections that pass unread, that each worker may have under way at an endpoint;
+    /// what is more goes to others, and is answered 503 where all have as many.
+    #[arg(
+        long,
+        env = "WEFT_MAX_REQUESTS_PER_ENDPOINT",
+        value_name = "REQUESTS",
+        default_value = "1024",
+        help_heading = "Resources"
+    )]
+    pub max_requests_per_endpoint: NonZeroU32,
+
     /// Connections of the pod that may be open at a time; more wait until others end
     /// [default: half of the open files that the process may have, less 32].
     ///
@@ -255,7 +266,7 @@ pub struct Config {
         long = "client-idle-seconds",
         env = "WEFT_CLIENT_IDLE_SECONDS",
         value_name = "SECONDS",
-        default_value = "300",
+        default_value = "3600",
         value_parser = seconds,
         help_heading = "Deadlines"
     )]
@@ -394,6 +405,7 @@ impl Config {
             connect_timeout: self.connect_timeout,
             pool_idle_timeout: self.pool_idle,
             pool_max_idle: self.pool_max_idle_per_endpoint,
+            max_requests: self.max_requests_per_endpoint.get(),
             lookup_timeout: self.lookup_timeout,
         }
     }

@@ -38,6 +38,8 @@ pub enum Kind {
     NoReadyEndpoint,
     /// The chosen backend's Service keeps traffic on the node, where it has no endpoint.
     NoLocalEndpoint,
+    /// All endpoints have as many requests under way as one may have.
+    Overloaded,
     /// No connection to an endpoint could be made.
     ConnectFailed,
     /// The endpoint closed the connection before it answered.
@@ -80,6 +82,7 @@ impl Fault {
             Kind::BackendProtocol => StatusCode::BAD_GATEWAY,
             Kind::NoReadyEndpoint
             | Kind::NoLocalEndpoint
+            | Kind::Overloaded
             | Kind::ConnectFailed
             | Kind::BackendClosed
             | Kind::RetryBudget => StatusCode::SERVICE_UNAVAILABLE,
@@ -105,6 +108,7 @@ impl Fault {
             | Kind::BackendProtocol
             | Kind::NoReadyEndpoint
             | Kind::NoLocalEndpoint
+            | Kind::Overloaded
             | Kind::ConnectFailed
             | Kind::BackendClosed
             | Kind::RetryBudget => GRPC_UNAVAILABLE,
@@ -123,6 +127,7 @@ impl Fault {
             Kind::BackendInvalid => "backend_invalid",
             Kind::NoReadyEndpoint => "no_ready_endpoint",
             Kind::NoLocalEndpoint => "no_local_endpoint",
+            Kind::Overloaded => "overloaded",
             Kind::ConnectFailed => "connect_failed",
             Kind::BackendClosed => "backend_closed",
             Kind::BackendProtocol => "backend_protocol",

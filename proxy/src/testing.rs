@@ -119,6 +119,7 @@ impl Mesh {
             connect_timeout: Duration::from_secs(1),
             pool_idle_timeout: Duration::from_secs(60),
             pool_max_idle: 16,
+            max_requests: 1024,
             lookup_timeout: Duration::from_secs(1),
         }
     }

@@ -61,6 +61,8 @@ pub struct Limits {
     pub connect_timeout: Duration,
     pub pool_idle_timeout: Duration,
     pub pool_max_idle: usize,
+    /// How many requests of a worker, and connections that pass unread, an endpoint may have under way.
+    pub max_requests: u32,
     /// How long the first connection to an address may wait for the source to know it.
     pub lookup_timeout: Duration,
 }
@@ -191,7 +193,11 @@ impl Worker {
         }
         match &backends[backend.id] {
             Some(local) if local.is(backend) => local.clone(),
-            _ => backends[backend.id].insert(Rc::new(LocalBackend::new(backend.clone()))).clone(),
+            _ => {
+                let most = self.shared.limits.max_requests;
+                let local = LocalBackend::new(backend.clone(), most);
+                backends[backend.id].insert(Rc::new(local)).clone()
+            }
         }
     }
 

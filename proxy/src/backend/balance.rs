@@ -65,7 +65,6 @@ impl Load {
         self.in_flight.set(self.in_flight.get().saturating_sub(1));
     }
 
-    #[cfg(test)]
     pub(crate) fn in_flight(&self) -> u32 {
         self.in_flight.get()
     }

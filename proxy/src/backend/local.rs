@@ -15,7 +15,7 @@ use super::budget::Budget;
 use super::connect::{self, ConnectSettings};
 use super::pool::{Pool, PoolSettings};
 use super::{Backend, BackendName, EndpointSet};
-use crate::fault::Fault;
+use crate::fault::{Fault, Kind};
 use crate::rendezvous;
 use crate::request::{Backlog, RequestBody};
 
@@ -26,6 +26,8 @@ pub(crate) struct LocalBackend {
     generation: Cell<Option<u64>>,
     endpoints: RefCell<Vec<Rc<LocalEndpoint>>>,
     client_affinity: Cell<Option<Duration>>,
+    /// How many requests an endpoint may have under way.
+    max_requests: u32,
     /// The endpoints by their digest; empty until somebody asks.
     by_digest: RefCell<HashMap<u64, Rc<LocalEndpoint>>>,
     /// What is under way to it as a mirror.
@@ -61,13 +63,14 @@ pub(crate) struct Http1 {
 }
 
 impl LocalBackend {
-    pub(crate) fn new(shared: Arc<Backend>) -> Self {
+    pub(crate) fn new(shared: Arc<Backend>, max_requests: u32) -> Self {
         let budget = Budget::new(shared.endpoints().terms.retries, Instant::now());
         let backend = Self {
             shared,
             generation: Cell::new(None),
             endpoints: RefCell::default(),
             client_affinity: Cell::new(None),
+            max_requests,
             by_digest: RefCell::default(),
             backlog: Backlog::default(),
             budget,
@@ -121,7 +124,7 @@ impl LocalBackend {
     }
 
     /// Chooses an endpoint for a request, other than those in `tried`; one of these again where
-    /// there is no other. None when there are no endpoints.
+    /// there is no other. None when there are no endpoints, or none has room.
     pub(crate) fn pick(&self, tried: &[Rc<LocalEndpoint>], now: Instant) -> Option<Lease> {
         self.refresh();
         let endpoints = self.endpoints.borrow();
@@ -131,11 +134,12 @@ impl LocalBackend {
         let is_better = |one: usize, other: usize| {
             endpoints[one].load.is_better_than(&endpoints[other].load, now)
         };
-        let was_tried = |index: usize| endpoints[index].is_in(tried);
-        let healthy = |index: usize| !endpoints[index].load.is_ejected(now);
-        two_choices(endpoints.len(), |index| healthy(index) && !was_tried(index), is_better)
-            .or_else(|| two_choices(endpoints.len(), |index| !was_tried(index), is_better))
-            .or_else(|| two_choices(endpoints.len(), |_| true, is_better))
+        let has_room = |index: usize| endpoints[index].load.in_flight() < self.max_requests;
+        let is_new = |index: usize| has_room(index) && !endpoints[index].is_in(tried);
+        let healthy = |index: usize| is_new(index) && !endpoints[index].load.is_ejected(now);
+        two_choices(endpoints.len(), healthy, is_better)
+            .or_else(|| two_choices(endpoints.len(), is_new, is_better))
+            .or_else(|| two_choices(endpoints.len(), has_room, is_better))
             .map(|index| Lease::new(endpoints[index].clone()))
     }
 
@@ -150,7 +154,9 @@ impl LocalBackend {
         timeout: Duration,
     ) -> Option<Lease> {
         let affinity = &self.shared.affinity;
-        let is_healthy = |endpoint: &LocalEndpoint| !endpoint.load.is_ejected(now);
+        let has_room = |endpoint: &LocalEndpoint| endpoint.load.in_flight() < self.max_requests;
+        let is_healthy =
+            |endpoint: &LocalEndpoint| has_room(endpoint) && !endpoint.load.is_ejected(now);
         let kept = affinity.kept(now, timeout).and_then(|digest| self.find(endpoints, digest));
         let kept = kept.filter(|endpoint| is_healthy(endpoint));
         if let Some(endpoint) = &kept {
@@ -165,19 +171,21 @@ impl LocalBackend {
             usable.max_by_key(|endpoint| affinity.rank(endpoint.digest))
         };
         let next = first(&|endpoint| is_healthy(endpoint) && !endpoint.is_in(tried))
-            .or_else(|| first(&|endpoint| !endpoint.is_in(tried)))
-            .or_else(|| first(&|_| true))?;
+            .or_else(|| first(&|endpoint| has_room(endpoint) && !endpoint.is_in(tried)))
+            .or_else(|| first(&has_room))?;
         if kept.is_none() {
             affinity.keep(now, next.digest);
         }
         Some(Lease::new(next.clone()))
     }
 
-    /// The endpoint of that digest, unless it is gone, ejected, or in `tried`.
+    /// The endpoint of that digest, unless it is gone, ejected, full, or in `tried`.
     pub(crate) fn named(&self, digest: u64, tried: &[Rc<LocalEndpoint>]) -> Option<Lease> {
         self.refresh();
         let endpoint = self.find(&self.endpoints.borrow(), digest)?;
-        let usable = !endpoint.load.is_ejected(Instant::now()) && !endpoint.is_in(tried);
+        let usable = endpoint.load.in_flight() < self.max_requests
+            && !endpoint.load.is_ejected(Instant::now())
+            && !endpoint.is_in(tried);
         usable.then(|| Lease::new(endpoint))
     }
 
@@ -191,9 +199,16 @@ impl LocalBackend {
         by_digest.get(&digest).cloned()
     }
 
-    /// Why there is no endpoint.
+    /// Why there is no endpoint to be had.
     pub(crate) fn no_endpoint(&self) -> Fault {
-        self.shared.no_endpoint()
+        if self.endpoints.borrow().is_empty() {
+            return self.shared.no_endpoint();
+        }
+        let (name, most) = (&self.shared.name, self.max_requests);
+        let message = format!(
+            "all endpoints of {name} have {most} requests under way (--max-requests-per-endpoint)"
+        );
+        Fault::new(Kind::Overloaded, message)
     }
 
     /// Notes that `endpoint` gave no connection, or none that held until the response head, and

@@ -31,7 +31,7 @@ fn endpoints(count: u8) -> Vec<Endpoint> {
 fn backend(count: u8) -> (Registry, Arc<Backend>, LocalBackend) {
     let mut registry = Registry::new(None);
     let shared = registry.intern(&name("default/svc"), endpoints(count), Terms::default());
-    let local = LocalBackend::new(shared.clone());
+    let local = LocalBackend::new(shared.clone(), u32::MAX);
     (registry, shared, local)
 }
 

@@ -31,7 +31,7 @@ fn defaults() {
     let limits = config.limits(1024);
     assert_eq!((limits.max_connections, limits.http2_max_streams), (480, 256));
     assert_eq!((limits.http2_max_resets, limits.http2_max_empty_frames), (256, 1000));
-    assert_eq!(limits.client_idle_timeout, Duration::from_secs(300));
+    assert_eq!(limits.client_idle_timeout, Duration::from_secs(3600));
     assert_eq!(config.detect_timeout, Duration::from_millis(200));
     assert_eq!(config.connect_timeout, Duration::from_millis(1500));
     assert_eq!(config.header_timeout, Duration::from_secs(10));

@@ -20,7 +20,7 @@ fn pod(number: u8) -> Option<IpAddr> {
 fn kept(pod: Option<IpAddr>, count: u8) -> (Registry, Arc<Backend>, [LocalBackend; 2]) {
     let mut registry = Registry::new(pod);
     let shared = registry.intern(&name("default/svc"), endpoints(count), terms());
-    let workers = [(); 2].map(|()| LocalBackend::new(shared.clone()));
+    let workers = [(); 2].map(|()| LocalBackend::new(shared.clone(), u32::MAX));
     (registry, shared, workers)
 }
 
@@ -146,7 +146,7 @@ fn the_ports_of_a_service_lead_to_one_pod() {
             let name = BackendName { service: namespaced("default/svc"), port };
             let mut endpoints = endpoints(10);
             endpoints.iter_mut().for_each(|endpoint| endpoint.addr.set_port(port));
-            LocalBackend::new(registry.intern(&name, endpoints, terms()))
+            LocalBackend::new(registry.intern(&name, endpoints, terms()), u32::MAX)
         });
         assert_eq!(picked(&ports[0]), picked(&ports[1]));
     }

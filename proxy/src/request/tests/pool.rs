@@ -56,6 +56,39 @@ fn no_more_connections_are_kept_than_is_set() {
 }
 
 #[test]
+fn what_an_endpoint_has_no_room_for_goes_elsewhere_and_then_is_503() {
+    run(async {
+        let mesh = Mesh::with("default", |limits| limits.max_requests = 2);
+        let (one, other) = (RawBackend::listen().await, RawBackend::listen().await);
+        let service = mesh.service("default/svc", "http", &[one.addr, other.addr]);
+        let mut requests = Vec::new();
+        for _ in 0..4 {
+            let mut client = mesh.connect(service).await;
+            client.send("GET / HTTP/1.1\r\nhost: svc\r\n\r\n").await;
+            let mut server = tokio::select! {
+                server = one.accept() => server,
+                server = other.accept() => server,
+            };
+            server.head().await;
+            requests.push((client, server));
+        }
+        let mut refused = mesh.connect(service).await;
+        refused.send("GET / HTTP/1.1\r\nhost: svc\r\n\r\n").await;
+        let answer = refused.message().await;
+        assert_eq!(
+            (answer.head.status(), answer.head.header("x-weft-reason")),
+            (503, Some("overloaded"))
+        );
+        // One that ends makes room for another.
+        let (client, server) = &mut requests[0];
+        server.send(OK).await;
+        client.message().await;
+        refused.send("GET /again HTTP/1.1\r\nhost: svc\r\n\r\n").await;
+        assert_eq!(server.head().await.line, "GET /again HTTP/1.1");
+    });
+}
+
+#[test]
 fn a_connection_that_is_idle_for_too_long_is_closed() {
     run(async {
         let (mesh, _client, backend, mut server) = pooled().await;
