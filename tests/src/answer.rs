@@ -2,6 +2,8 @@
 //!
 //! The backend writes it, the tests and the demo read it.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
 /// Who answers: printed by every protocol that `weft-echo` speaks.
@@ -41,6 +43,20 @@ pub struct Answer {
     pub trailers: Vec<(String, String)>,
     /// The caller's address and port, as the backend's socket sees them.
     pub peer: String,
+}
+
+/// What `weft-echo --count-header` has counted, by method.
+pub type Counted = BTreeMap<String, Counts>;
+
+/// How often which value of the header came.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Counts {
+    /// Requests with the header.
+    pub requests: u64,
+    /// Different values.
+    pub values: u64,
+    /// The first of those that came more than once.
+    pub repeated: Vec<String>,
 }
 
 impl Answer {

@@ -37,6 +37,8 @@ pub struct Report {
     pub failures: Vec<Failure>,
     /// How many went wrong.
     pub failed: u64,
+    /// When the last of them did, in seconds since 1970.
+    pub last_failed: f64,
     /// No more lines will come.
     pub finished: bool,
 }

@@ -16,7 +16,8 @@
 //! | `/upgrade` | 101 to the protocol `echo`, then bytes are echoed |
 //! | `/weft.test.Echo/…` | gRPC |
 //! | any, with CONNECT | 200, then bytes are echoed |
-//! | `/seen` | what was received by the next row's requests, as JSON, a line for each: the last 1,000 |
+//! | `/counted` | what `--count-header` has counted, as JSON ([`Counted`](weft_tests::answer::Counted)) |
+//! | `/seen?last=N` | what was received by the next row's requests, as JSON, a line for each: the last N, 1,000 at most |
 //! | anything else | what was received, as JSON ([`Answer`]) |
 
 use std::collections::{HashMap, VecDeque};
@@ -44,7 +45,9 @@ use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 use tokio_tungstenite::tungstenite::protocol::Role;
 use weft_tests::answer::{Answer, Identity};
 
+use crate::count::Counter;
 use crate::grpc;
+use crate::idle::Idle;
 
 /// Any body: errors have become part of the stream's end.
 pub(crate) type Body = UnsyncBoxBody<Bytes, Box<dyn std::error::Error + Send + Sync>>;
@@ -59,6 +62,10 @@ pub(crate) struct Service {
     pub(crate) failing: Failing,
     /// Tells connections when to finish; each holds a receiver until it has.
     pub(crate) draining: Arc<watch::Sender<bool>>,
+    /// How long a connection may be idle; nothing for ever.
+    pub(crate) idle_close: Duration,
+    /// Of requests by a header.
+    pub(crate) counter: Option<Counter>,
     /// The answers that tell what was received, for those who did not get them.
     pub(crate) seen: Mutex<VecDeque<String>>,
     /// How often `/fail` was asked, by its id.
@@ -92,9 +99,15 @@ pub(crate) async fn serve(
     peer: SocketAddr,
 ) {
     let mut draining = service.draining.subscribe();
+    let idle = Idle::new(service.idle_close);
+    let mut idle_for_long = pin!(idle.for_long());
     let handler = service_fn(move |request| {
-        let service = Arc::clone(&service);
-        async move { answer(&service, request, peer).await }
+        let (service, under_way) = (Arc::clone(&service), idle.begin());
+        async move {
+            let answer = answer(&service, request, peer).await;
+            drop(under_way);
+            answer
+        }
     });
     let builder = auto::Builder::new(TokioExecutor::new());
     let connection = builder.serve_connection_with_upgrades(TokioIo::new(stream), handler);
@@ -103,6 +116,7 @@ pub(crate) async fn serve(
         // A client that leaves early is none of the backend's business.
         _closed = connection.as_mut() => return,
         _ = draining.wait_for(|draining| *draining) => {}
+        () = idle_for_long.as_mut() => {}
     }
     connection.as_mut().graceful_shutdown();
     let _closed = connection.await;
@@ -114,6 +128,9 @@ async fn answer(
     peer: SocketAddr,
 ) -> Result<Response<Body>, Infallible> {
     let identity = &service.identity;
+    if let Some(counter) = &service.counter {
+        counter.count(&request);
+    }
     if grpc::is_grpc(&request) {
         return Ok(grpc::answer(Arc::clone(identity), request).await);
     }
@@ -129,7 +146,10 @@ async fn answer(
         "/certificate" => text(StatusCode::OK, service.certificate.clone()),
         "/ws" => websocket(request),
         "/upgrade" => upgrade(request),
-        "/seen" => text(StatusCode::OK, service.seen().iter().map(String::as_str).collect()),
+        "/counted" => {
+            text(StatusCode::OK, service.counter.as_ref().map(Counter::tell).unwrap_or_default())
+        }
+        "/seen" => text(StatusCode::OK, service.last_seen(query.number("last", SEEN as u64))),
         "/fail" if service.fails(&query) => {
             let status = query.text("status").and_then(|status| status.parse().ok());
             text(status.unwrap_or(StatusCode::SERVICE_UNAVAILABLE), "not yet\n".to_owned())
@@ -175,6 +195,12 @@ async fn answer(
 impl Service {
     fn seen(&self) -> MutexGuard<'_, VecDeque<String>> {
         self.seen.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn last_seen(&self, count: u64) -> String {
+        let seen = self.seen();
+        let left_out = seen.len().saturating_sub(count as usize);
+        seen.iter().skip(left_out).map(String::as_str).collect()
     }
 
     fn saw(&self, answer: &str) {

@@ -6,8 +6,10 @@
 //! ports ([`tcp`]). When every port listens it prints one line that begins with `listening`; after
 //! that one line for each connection. On SIGTERM it ends as `--drain-seconds` says.
 
+mod count;
 mod grpc;
 mod http;
+mod idle;
 mod raw;
 mod tcp;
 mod tls;
@@ -16,6 +18,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
+use ::http::HeaderName;
 use anyhow::{Context, Result};
 use clap::Parser;
 use tokio::net::{TcpListener, TcpStream};
@@ -60,6 +63,13 @@ struct Options {
     /// So many of a hundred HTTP requests (not gRPC calls) are answered 500, evenly spread.
     #[arg(long, default_value_t = 0)]
     fail_percent: u64,
+    /// An HTTP connection that has answered is closed after so many idle milliseconds at the latest,
+    /// each time after another time; 0 for never.
+    #[arg(long, default_value_t = 0)]
+    idle_close_ms: u64,
+    /// Counts HTTP requests by the value of this header; `/counted` tells.
+    #[arg(long)]
+    count_header: Option<HeaderName>,
     /// After SIGTERM new connections are refused, HTTP/1 connections close with their current
     /// answer, HTTP/2 connections get a GOAWAY; then it leaves, after so many seconds at the latest.
     /// With 0 it leaves at once, whatever is under way.
@@ -88,6 +98,8 @@ async fn main() -> Result<()> {
         certificate,
         failing: http::Failing::new(options.fail_percent),
         draining: Arc::clone(&draining),
+        idle_close: Duration::from_millis(options.idle_close_ms),
+        counter: options.count_header.map(count::Counter::new),
         seen: Mutex::default(),
         failed: Mutex::default(),
     });

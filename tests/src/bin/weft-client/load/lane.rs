@@ -193,7 +193,7 @@ impl Load {
                 .header("host", authority.as_str()),
             _ => builder.uri(url.clone()),
         };
-        for (name, value) in &options.headers {
+        for (name, value) in self.headers() {
             builder = builder.header(name, value);
         }
         Ok(builder.body(Full::from(vec![b'x'; options.body_bytes]))?)
@@ -262,7 +262,7 @@ impl Load {
 
     fn with_headers<T>(&self, message: T) -> Result<tonic::Request<T>> {
         let mut request = tonic::Request::new(message);
-        for (name, value) in &self.options.headers {
+        for (name, value) in self.headers() {
             let value = MetadataValue::<Ascii>::try_from(value)?;
             let name = MetadataKey::<Ascii>::from_bytes(name.as_bytes())?;
             request.metadata_mut().append(name, value);

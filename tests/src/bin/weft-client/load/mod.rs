@@ -67,6 +67,10 @@ pub(crate) struct Options {
     /// Headers as `name: value`.
     #[arg(long = "header", short = 'H', value_parser = header)]
     headers: Vec<(String, String)>,
+    /// Each request has this header, with the moment at which it is sent, in microseconds since 1970,
+    /// and a number of its own: `1700000000000000-42`.
+    #[arg(long)]
+    mark: Option<String>,
     /// Tells when the value of this response header changes.
     #[arg(long)]
     watch_header: Option<String>,
@@ -89,6 +93,7 @@ enum Protocol {
 struct Load {
     options: Options,
     began: Instant,
+    marked: AtomicU64,
     seen: Mutex<Seen>,
 }
 
@@ -118,7 +123,12 @@ pub(crate) async fn run(options: Options) -> Result<()> {
         .iter()
         .map(|url| Arc::new(Target { url: url.clone(), taken: AtomicU64::new(0) }))
         .collect();
-    let load = Arc::new(Load { options, began: Instant::now(), seen: Mutex::default() });
+    let load = Arc::new(Load {
+        options,
+        began: Instant::now(),
+        marked: AtomicU64::new(0),
+        seen: Mutex::default(),
+    });
     let (end, ended) = watch::channel(false);
     let mut lanes = JoinSet::new();
     for target in &targets {
@@ -187,6 +197,16 @@ async fn drive(
 }
 
 impl Load {
+    /// The headers of the next request.
+    fn headers(&self) -> impl Iterator<Item = (&str, String)> {
+        let given = self.options.headers.iter().map(|(name, value)| (name.as_str(), value.clone()));
+        let mark = self.options.mark.as_deref().map(|name| {
+            let number = self.marked.fetch_add(1, Ordering::Relaxed);
+            (name, format!("{:.0}-{number}", now() * 1e6))
+        });
+        given.chain(mark)
+    }
+
     fn note(&self, url: &Uri, earlier: u64, took: Duration, answer: Result<Answer, String>) {
         let at = now();
         let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
@@ -214,6 +234,7 @@ impl Load {
             }
         };
         report.failed += 1;
+        report.last_failed = at;
         if report.failures.len() < self.options.failures {
             report.failures.push(Failure { at, url: url.to_string(), earlier, what });
         }
