@@ -7,8 +7,11 @@
 #   SUITES="status chart"   these suites only
 #   TESTS=grant             tests with this in their name only
 #   KEEP=1                  a test that fails leaves its namespaces, the run its cluster and the chart
-#   WEFT_E2E_ROTATIONS=50   how often the webhook's certificate rotates (5); WEFT_E2E_RESTARTS: how often
-#                           a backend restarts (2)
+#   How much of it, where the default keeps the run short:
+#     WEFT_E2E_ROTATIONS=20           how often the webhook's certificate rotates (5)
+#     WEFT_E2E_RESTARTS=20            how often backends and callers restart (2)
+#     WEFT_E2E_SWAPS=1000             how often an address changes hands (100)
+#     WEFT_E2E_IDLE_REQUESTS=100000   how many requests meet connections that close while idle (10000)
 #   WEFT_TEST_IMAGE=…       with KUBECONFIG: where that cluster finds the image of tests/e2e/Dockerfile
 #   HELM_ARGS=…             with KUBECONFIG: where it finds Weft's images (see tests/cluster/helm.sh)
 set -euo pipefail

@@ -49,6 +49,20 @@ impl Pod {
         Ok(both[0])
     }
 
+    /// What its status says of a container, the sidecar among them.
+    pub async fn container_status(&self, name: &str) -> Result<core::ContainerStatus> {
+        let status = self.object().await?.status.unwrap_or_default();
+        let lists = [status.init_container_statuses, status.container_statuses];
+        let mut all = lists.into_iter().flatten().flatten();
+        all.find(|one| one.name == name).with_context(|| format!("no status of {name} yet"))
+    }
+
+    /// What its runtime calls a container that runs.
+    pub async fn container_id(&self, name: &str) -> Result<String> {
+        let id = self.container_status(name).await?.container_id.context("it has not begun")?;
+        Ok(id.trim_start_matches("containerd://").to_owned())
+    }
+
     /// Its phase: Pending, Running, Succeeded or Failed.
     pub async fn phase(&self) -> Result<String> {
         Ok(self.object().await?.status.and_then(|status| status.phase).unwrap_or_default())

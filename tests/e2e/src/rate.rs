@@ -4,6 +4,7 @@
 //! what it has seen stands in the pod's log.
 
 use std::pin::pin;
+use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use futures_util::{AsyncBufReadExt, Stream, StreamExt, TryStreamExt};
@@ -133,6 +134,26 @@ impl Traffic {
             Ok(report)
         })
         .await
+    }
+
+    /// Waits until so many requests have ended, as long as its rate may take for them and more.
+    pub async fn has_done(&self, count: u64, rate: u32) -> Result<()> {
+        // A busy machine may be so many times slower.
+        let limit = PATIENCE + Duration::from_secs(4 * count / u64::from(rate));
+        eventually(limit, &format!("{count} requests of {}", self.pod.name), async || {
+            let report = self.report().await?;
+            ensure!(report.done >= count, "{} of {count}", report.done);
+            Ok(())
+        })
+        .await
+    }
+
+    /// Lets it end in order, and tells all that it has seen.
+    pub async fn end(&self) -> Result<Seen> {
+        // Its log goes with it.
+        let (seen, deleted) = tokio::join!(self.to_the_end(), self.pod.delete());
+        deleted?;
+        seen
     }
 
     /// All that it has seen so far.

@@ -3,7 +3,7 @@
 use std::panic::{AssertUnwindSafe, resume_unwind};
 use std::time::Instant;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use futures_util::FutureExt;
 
 use crate::cluster::Cluster;
@@ -49,4 +49,12 @@ pub fn run(name: &str, body: impl AsyncFnOnce(&Cluster) -> Result<()>) {
             Err(panicked) => resume_unwind(panicked),
         }
     });
+}
+
+/// How often a test is to do its work: what the variable says, else the default, which keeps a run
+/// short.
+pub fn times(variable: &str, default: u64) -> Result<u64> {
+    let Some(text) = std::env::var_os(variable) else { return Ok(default) };
+    let times = text.to_str().and_then(|text| text.parse().ok());
+    times.with_context(|| format!("{variable} is no number: {}", text.display()))
 }

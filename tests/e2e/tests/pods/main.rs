@@ -1,9 +1,14 @@
-//! The redirect inside pods: for everything that runs in one, from its first init container to the
-//! last request that it sends on its way out.
+//! What injection makes of a pod: the redirect, for everything that runs in it, from its first init
+//! container to the last request that it sends on its way out; the sidecar, its life, its death and
+//! what it tells; and how little Weft's containers may do, on their node and in the API.
 
 mod access;
+mod death;
+mod explain;
 mod families;
+mod hardening;
 mod lifecycle;
+mod rules;
 mod sidecar;
 
 use anyhow::Result;

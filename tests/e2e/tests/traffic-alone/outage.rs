@@ -1,31 +1,26 @@
 //! The API server is away for a minute.
 
-use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use tokio::net::TcpStream;
-use weft_e2e::rate::{Load, Traffic};
-use weft_e2e::{PATIENCE, Server, eventually, figure, run, web};
+use weft_e2e::rate::Load;
+use weft_e2e::{PATIENCE, Server, eventually, figure, node, run, web};
 use weft_tests::lab::metrics::{samples, sum};
 
+use crate::away::Outage;
 use crate::clock::now;
-use crate::own_cluster;
-use crate::route::marked_route;
+use crate::route::{marked_route, saw_edit};
 
 const MINUTE: Duration = Duration::from_secs(60);
 /// From the API server's return until everything is up to date. The longest pause of a watch is 5 s;
 /// the rest is for a busy machine.
 const CATCHING_UP: Duration = Duration::from_secs(15);
 
-const COMPONENT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../cluster/node/component.sh");
-const KUBECTL: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../cluster/kubectl");
-const ENTER: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../cluster/enter");
-
 #[test]
 fn the_api_server_is_away_for_a_minute() {
     run("outage", async |cluster| {
-        if !own_cluster() {
+        if !node::is_own() {
             println!(
                 "outage: skipped, as the API server of KUBECONFIG's cluster is not ours to stop"
             );
@@ -158,17 +153,6 @@ async fn requests_to_late(address: &str) -> Result<f64> {
     Ok(sum(&metrics, "weft_route_requests_total", &[("parent_name", "late")]))
 }
 
-/// When an edit was first in effect, in seconds since 1970.
-async fn saw_edit(traffic: &Traffic, edit: u32) -> Result<f64> {
-    let value = edit.to_string();
-    eventually(PATIENCE, &format!("edit {edit} in {}", traffic.pod.name), async || {
-        let changes = traffic.seen().await?.changes;
-        let first = changes.iter().find(|change| change.value == value);
-        first.map(|change| change.at).with_context(|| format!("{changes:?}"))
-    })
-    .await
-}
-
 /// What a sidecar says about its source.
 #[derive(Debug)]
 struct View {
@@ -186,48 +170,4 @@ impl View {
         let synced = value("weft_source_last_sync_timestamp_seconds");
         Ok(View { connected: value("weft_source_connected"), age: now() - synced })
     }
-}
-
-/// The API server is away until this is dropped, and the controller-manager with it: without one it
-/// would lose its leadership and end, and be started anew when there is one again. (The cluster's own
-/// has none to lose. It would stay, find that the node has not been heard of for a minute, and take all
-/// pods out of the endpoints.)
-struct Outage;
-
-impl Outage {
-    fn begin() -> Result<Outage> {
-        let outage = Outage;
-        component("stop", "controller-manager")?;
-        component("stop", "apiserver")?;
-        Ok(outage)
-    }
-
-    fn end() -> Result<()> {
-        component("start", "apiserver")?;
-        let began = Instant::now();
-        while !succeeds(Command::new(KUBECTL).args(["get", "--raw", "/readyz"]))? {
-            ensure!(began.elapsed() < PATIENCE, "it is not ready");
-            std::thread::sleep(Duration::from_millis(100));
-        }
-        component("start", "controller-manager")
-    }
-}
-
-impl Drop for Outage {
-    fn drop(&mut self) {
-        if let Err(error) = Outage::end() {
-            eprintln!("the API server is not back: {error:#}");
-        }
-    }
-}
-
-fn component(action: &str, name: &str) -> Result<()> {
-    let mut command = Command::new(ENTER);
-    ensure!(succeeds(command.args(["--node", COMPONENT, action, name]))?, "cannot {action} {name}");
-    Ok(())
-}
-
-fn succeeds(command: &mut Command) -> Result<bool> {
-    let quiet = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
-    Ok(quiet.status().with_context(|| format!("{command:?}"))?.success())
 }

@@ -6,10 +6,8 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, ensure};
 use k8s_openapi_kube::api::core::v1::Pod;
 use kube::api::{Api, ListParams, PostParams};
-use weft_e2e::{Client, Cluster, Namespace, eventually, figure, helm, run, web};
+use weft_e2e::{Client, Cluster, Namespace, eventually, figure, helm, node, run, times, web};
 use weft_tests::lab::metrics::{samples, sum};
-
-use crate::own_cluster;
 
 /// The least that the injector takes: it is renewed every 7 s or so.
 const VALIDITY: &str = "10s";
@@ -21,14 +19,13 @@ const PAUSE: Duration = Duration::from_millis(50);
 #[test]
 fn the_certificate_rotates_without_one_failed_admission() {
     run("rotation", async |cluster| {
-        if !own_cluster() {
+        if !node::is_own() {
             println!(
                 "rotation: skipped, as the chart of KUBECONFIG's cluster is not ours to change"
             );
             return Ok(());
         }
-        let wanted: f64 =
-            std::env::var(ROTATIONS).ok().and_then(|text| text.parse().ok()).unwrap_or(5.0);
+        let wanted = times(ROTATIONS, 5)? as f64;
         let shop = cluster.namespace("shop").await?;
         let (over, made) = (AtomicBool::new(false), AtomicU64::new(0));
         let rotate = async {

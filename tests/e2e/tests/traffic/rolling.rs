@@ -4,11 +4,13 @@ use anyhow::{Context, Result, ensure};
 use futures_util::future::try_join_all;
 use serde_json::{Value, json};
 use weft_e2e::rate::{Load, Seen, Traffic};
-use weft_e2e::{Namespace, PATIENCE, Server, eventually, figure, run};
+use weft_e2e::{Namespace, PATIENCE, Server, eventually, figure, run, times};
 use weft_tests::load::Report;
 
-/// How often the backend is restarted; the default keeps the run short.
-const RESTARTS: &str = "WEFT_E2E_RESTARTS";
+/// How often the backends and the callers are restarted.
+const RESTARTS: (&str, u64) = ("WEFT_E2E_RESTARTS", 2);
+/// Requests per second of each kind.
+const RATE: u32 = 200;
 
 #[test]
 fn a_backend_restarts_without_one_failed_request() {
@@ -19,8 +21,8 @@ fn a_backend_restarts_without_one_failed_request() {
         // again is.
         let ratings = Server::new("ratings", "v1").replicas(2).with(&["--drain-seconds", "5"]);
         shop.server(&ratings).await?;
-        let mut loads = loads(200);
-        loads.push(Load::new("get", 200, &["http://ratings"]));
+        let mut loads = loads();
+        loads.push(Load::new("get", RATE, &["http://ratings"]));
         for load in &loads {
             shop.create(load.pod()).await?;
         }
@@ -29,7 +31,7 @@ fn a_backend_restarts_without_one_failed_request() {
             one.pod.ready().await?;
             one.goes_on(100).await?;
         }
-        let restarts = std::env::var(RESTARTS).ok().and_then(|text| text.parse().ok()).unwrap_or(2);
+        let restarts = times(RESTARTS.0, RESTARTS.1)?;
         for _ in 0..restarts {
             let both = ["reviews", "ratings-v1"].map(|deployment| restart(&shop, deployment));
             try_join_all(both).await?;
@@ -43,7 +45,7 @@ fn a_backend_restarts_without_one_failed_request() {
             let report = one.report().await?;
             ensure!(report.failed == 0, "{}: {:#?}", one.pod.name, report.failures);
             // Of all generations, or nothing was restarted.
-            let pods = report.pods.len();
+            let pods = report.pods.len() as u64;
             ensure!(pods >= 2 * (restarts + 1), "{}: only {pods} pods answered", one.pod.name);
             reports.push(report);
         }
@@ -56,49 +58,57 @@ fn callers_restart_without_one_failed_request() {
     run("callers", async |cluster| {
         let shop = cluster.namespace("shop").await?;
         backend(&shop).await?;
-        let loads = loads(50);
+        let mut loads = loads();
+        // Whose pod never ends without a dozen requests under way.
+        let slow = Load::new("http1-slow", 10, &["http://reviews/delay?ms=1500"]);
+        loads.push(slow.with(&["--connections", "20"]));
         for load in &loads {
             shop.apply_value(load.deployment(1)).await?;
         }
-        let mut followed = Vec::new();
         for load in &loads {
             shop.available(&load.name).await?;
-            followed.extend(follow(&shop, load).await?);
         }
-        // From its first request to its last, which it sends while its pod ends.
-        let to_the_end = try_join_all(followed.iter().map(Traffic::to_the_end));
-        let restart = try_join_all(loads.iter().map(|load| restart(&shop, &load.name)));
-        let (ended, _) = tokio::try_join!(to_the_end, restart)?;
-        ensure!(ended.len() == loads.len(), "{} callers", ended.len());
-        for (traffic, Seen { report, .. }) in followed.iter().zip(&ended) {
-            println!("callers: until its end, {}: {}", traffic.pod.name, summary(report));
-            ensure!(report.failed == 0, "{}: {:#?}", traffic.pod.name, report.failures);
+        let restarts = times(RESTARTS.0, RESTARTS.1)?;
+        let mut reports = Vec::new();
+        for round in 1..=restarts {
+            let mut followed = Vec::new();
+            for load in &loads {
+                followed.extend(follow(&shop, load).await?);
+            }
+            ensure!(followed.len() == loads.len(), "{} callers", followed.len());
+            // From its first request to its last, which it sends while its pod ends.
+            let to_the_end = try_join_all(followed.iter().map(Traffic::to_the_end));
+            let restart = try_join_all(loads.iter().map(|load| restart(&shop, &load.name)));
+            let (ended, _) = tokio::try_join!(to_the_end, restart)?;
+            for (traffic, Seen { report, .. }) in followed.iter().zip(ended) {
+                println!("callers: restart {round}: {}: {}", traffic.pod.name, summary(&report));
+                ensure!(report.failed == 0, "{}: {:#?}", traffic.pod.name, report.failures);
+                reports.push(report);
+            }
         }
-        let mut reports: Vec<Report> = ended.into_iter().map(|seen| seen.report).collect();
         for load in &loads {
             for traffic in follow(&shop, load).await? {
-                let report = traffic.goes_on(100).await?;
+                let report = traffic.goes_on(10).await?;
                 println!("callers: from its start, {}: {}", traffic.pod.name, summary(&report));
                 ensure!(report.failed == 0, "{}: {:#?}", traffic.pod.name, report.failures);
                 reports.push(report);
             }
         }
-        tell("while callers restart", &reports)
+        tell(&format!("while callers restart {restarts} times"), &reports)
     });
 }
 
-/// So many requests a second of each kind.
-fn loads(rate: u32) -> Vec<Load> {
+fn loads() -> Vec<Load> {
     let (url, grpc) = ("http://reviews", "http://reviews:81");
     let post = ["--method", "POST", "--body-bytes", "100"];
     vec![
-        Load::new("http1", rate, &[url]),
+        Load::new("http1", RATE, &[url]),
         // What must not be sent again once a part of it is on its way.
-        Load::new("http1-post", rate, &[url]).with(&post),
+        Load::new("http1-post", RATE, &[url]).with(&post),
         // Each request over a connection of its own.
-        Load::new("http1-fresh", rate / 4, &[url]).with(&["--reuse", "1"]),
-        Load::new("http2", rate, &[url]).with(&["--protocol", "http2"]).with(&post),
-        Load::new("grpc", rate, &[grpc]).with(&["--protocol", "grpc"]),
+        Load::new("http1-fresh", RATE / 4, &[url]).with(&["--reuse", "1"]),
+        Load::new("http2", RATE, &[url]).with(&["--protocol", "http2"]).with(&post),
+        Load::new("grpc", RATE, &[grpc]).with(&["--protocol", "grpc"]),
     ]
 }
 

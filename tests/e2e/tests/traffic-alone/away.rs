@@ -1,0 +1,50 @@
+//! The API server stopped and started again.
+
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, ensure};
+use weft_e2e::PATIENCE;
+use weft_e2e::node::component;
+
+const KUBECTL: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../cluster/kubectl");
+
+/// The API server is away until this is dropped, and the controller-manager with it: without one it
+/// would lose its leadership and end, and be started anew when there is one again. (The cluster's own
+/// has none to lose. It would stay, find that the node has not been heard of for a minute, and take all
+/// pods out of the endpoints.)
+pub(crate) struct Outage;
+
+impl Outage {
+    pub(crate) fn begin() -> Result<Outage> {
+        let outage = Outage;
+        component("stop", "controller-manager")?;
+        component("stop", "apiserver")?;
+        Ok(outage)
+    }
+
+    fn end() -> Result<()> {
+        component("start", "apiserver")?;
+        let began = Instant::now();
+        while !is_ready()? {
+            ensure!(began.elapsed() < PATIENCE, "it is not ready");
+            std::thread::sleep(Duration::from_millis(100));
+        }
+        component("start", "controller-manager")
+    }
+}
+
+impl Drop for Outage {
+    fn drop(&mut self) {
+        if let Err(error) = Outage::end() {
+            eprintln!("the API server is not back: {error:#}");
+        }
+    }
+}
+
+fn is_ready() -> Result<bool> {
+    let mut command = Command::new(KUBECTL);
+    command.args(["get", "--raw", "/readyz"]);
+    let quiet = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+    Ok(quiet.status().context(KUBECTL)?.success())
+}
