@@ -1,6 +1,8 @@
 //! Every file of the corpus through its target, on the stable toolchain, and variations of each that are
 //! the same in every run. `make fuzz` goes on from there for as long as one likes.
 
+#![allow(clippy::unwrap_used)]
+
 use std::cell::RefCell;
 use std::collections::BTreeSet;
 use std::fs;

@@ -75,10 +75,7 @@ fn what_an_endpoint_has_no_room_for_goes_elsewhere_and_then_is_503() {
         let mut refused = mesh.connect(service).await;
         refused.send("GET / HTTP/1.1\r\nhost: svc\r\n\r\n").await;
         let answer = refused.message().await;
-        assert_eq!(
-            (answer.head.status(), answer.head.header("x-weft-reason")),
-            (503, Some("overloaded"))
-        );
+        assert_eq!((answer.status(), answer.header("x-weft-reason")), (503, Some("overloaded")));
         // One that ends makes room for another.
         let (client, server) = &mut requests[0];
         server.send(OK).await;
