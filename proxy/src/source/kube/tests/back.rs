@@ -81,7 +81,9 @@ async fn a_refusal_after_an_outage_is_not_believed_for_long() {
         let begun = Instant::now();
         server.trouble(|trouble| trouble.forbidden.clear());
         server.until("all watches", |server| server.watched().len() == WATCHES).await;
-        assert!(begun.elapsed() < Duration::from_secs(4), "{:?}", begun.elapsed());
+        // Within that second pauses have hardly been more than six, the next one's bound is 12.8 s; and
+        // not the half minute that they come to after three minutes of refusals.
+        assert!(begun.elapsed() < Duration::from_secs(13), "{:?}", begun.elapsed());
         // The next outage has nothing to do with this one.
         sleep(OUTAGE).await;
     }
