@@ -84,9 +84,11 @@ pub(crate) fn parse_level(text: &str) -> Result<EnvFilter, LevelError> {
 }
 
 /// The API server's client complains of every attempt and every connection that breaks, in each
-/// sidecar of a cluster whose API server is away. The source tells what that means, once.
+/// sidecar of a cluster whose API server is away. The source tells what that means, once. And h2 complains
+/// of every peer that misuses a connection, so that it could fill the log: metrics count them.
 fn is_news(metadata: &Metadata<'_>) -> bool {
-    *metadata.level() > Level::WARN || !metadata.target().starts_with("kube_client")
+    let is_complaint = |of: &str| metadata.target().starts_with(of);
+    *metadata.level() > Level::WARN || !["kube_client", "h2::"].into_iter().any(is_complaint)
 }
 
 fn colours() -> bool {

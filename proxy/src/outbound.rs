@@ -13,7 +13,7 @@ use std::net::SocketAddr;
 use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::io::AsyncReadExt;
 use tokio::net::{TcpListener, TcpStream};
@@ -35,6 +35,9 @@ pub(crate) use clients::{Clients, watch};
 /// at least, so that workers do not come back in step.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(200);
 
+/// How often it is told that accepting pauses.
+const TELL_AGAIN: Duration = Duration::from_secs(10);
+
 /// Enough for a request line's beginning, and for the head of most requests.
 const FIRST_READ: usize = 4096;
 
@@ -51,10 +54,13 @@ pub(crate) async fn accept(worker: Rc<Worker>, listener: TcpListener) {
     let connections = worker.shared.metrics.clone();
     let connections = connections.connections();
     let Limits { max_connections, .. } = worker.shared.limits;
+    let mut told = None;
     loop {
         if connections.open() >= max_connections {
             connections.accept_failed();
-            tracing::warn!(max_connections, "too many connections are open: pausing");
+            if is_time_to_tell(&mut told) {
+                tracing::warn!(max_connections, "too many connections are open: pausing");
+            }
             pause().await;
             continue;
         }
@@ -65,11 +71,23 @@ pub(crate) async fn accept(worker: Rc<Worker>, listener: TcpListener) {
             Err(error) if is_of_one_connection(&error) => {}
             Err(error) => {
                 connections.accept_failed();
-                tracing::warn!(%error, "cannot accept: pausing");
+                if is_time_to_tell(&mut told) {
+                    tracing::warn!(%error, "cannot accept: pausing");
+                }
                 pause().await;
             }
         }
     }
+}
+
+/// Not with every pause: a flood would fill the log.
+fn is_time_to_tell(told: &mut Option<Instant>) -> bool {
+    let now = Instant::now();
+    let is_time = told.is_none_or(|told| now.saturating_duration_since(told) >= TELL_AGAIN);
+    if is_time {
+        *told = Some(now);
+    }
+    is_time
 }
 
 async fn pause() {

@@ -36,8 +36,9 @@ impl Plan {
 }
 
 /// In the order in which they are made.
-pub(crate) const PLANS: [Plan; 17] = [
+pub(crate) const PLANS: [Plan; 18] = [
     Plan::flood("rapid-reset"),
+    // Each of its requests costs a connection to a backend of HTTP/1.
     Plan::flood("late-reset"),
     Plan::flood("made-you-reset"),
     Plan::flood("continuation"),
@@ -47,6 +48,7 @@ pub(crate) const PLANS: [Plan; 17] = [
     Plan::flood("priority"),
     Plan::flood("window-update"),
     Plan::flood("hpack-bomb"),
+    Plan::flood("small-hpack-bomb"),
     Plan::flood("huge-headers-http2"),
     Plan::flood("huge-headers-http1"),
     // The client closes them itself.

@@ -89,8 +89,8 @@ fn resets_end_their_connection_and_the_backend_is_spared() {
             let [seen, long] = attacks;
             (seen, long, watcher.join().expect("a thread"))
         });
-        // A request is two frames; 256 may be abandoned, and a piece may be on its way.
-        check_ended(kind, &seen, 2 * 256 + PIECE);
+        // A request is two frames; 256 may be abandoned, and two pieces may be on their way.
+        check_ended(kind, &seen, 2 * 256 + 2 * PIECE);
         assert_eq!(seen.code, ENHANCE_YOUR_CALM, "{kind}: {seen:?}");
         assert!(long.closed > 0, "{kind}: {long:?}");
         // As many streams, and the other client's connection with its own.

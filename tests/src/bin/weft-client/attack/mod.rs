@@ -54,6 +54,8 @@ enum Kind {
     MadeYouReset,
     /// HTTP/2: heads that are short on the wire and long when read.
     HpackBomb,
+    /// HTTP/2: the same, as long as a head may be: requests that reach the backend.
+    SmallHpackBomb,
     /// HTTP/2: heads of a megabyte.
     HugeHeadersHttp2,
     HugeHeadersHttp1,
