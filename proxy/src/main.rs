@@ -18,7 +18,7 @@ use weft_proxy::explain::live::Live;
 use weft_proxy::log::{self, AccessLog, LogHandle};
 use weft_proxy::metrics::Metrics;
 use weft_proxy::publish::Publisher;
-use weft_proxy::source::kube::{KubeSource, UsedServices};
+use weft_proxy::source::kube::{self as api_server, KubeSource, UsedServices};
 use weft_proxy::source::manifest::ManifestSource;
 use weft_proxy::source::{Lookup, Snapshot};
 use weft_proxy::worker::{self, Shared};
@@ -80,9 +80,11 @@ fn run(config: &Config, log: LogHandle) -> anyhow::Result<()> {
                 .map_err(|error| anyhow!("{error} with --manifests or WEFT_MANIFESTS"))?,
         ),
         None => {
-            let client = runtime.block_on(kube::Client::try_default()).context(
-                "no API server to ask: run in a pod, set KUBECONFIG, or give --manifests",
-            )?;
+            let client = runtime
+                .block_on(async { anyhow::Ok(api_server::client(kube::Config::infer().await?)?) })
+                .context(
+                    "no API server to ask: run in a pod, set KUBECONFIG, or give --manifests",
+                )?;
             Source::ApiServer { client, lookups }
         }
     };

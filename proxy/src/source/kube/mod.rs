@@ -10,6 +10,7 @@
 //! for a route whose new backends are still being listed: it stays as it was until they are.
 
 pub(crate) mod ask;
+mod client;
 mod find;
 mod lean;
 mod probe;
@@ -30,6 +31,7 @@ use tokio::task::AbortHandle;
 use tokio::time::Instant;
 use weft_gamma::object::NamespacedName;
 
+pub use self::client::client;
 use self::find::{Finder, Found, NotFound};
 use self::reach::{Reach, Witness};
 use self::selection::Selection;

@@ -14,6 +14,7 @@ use tokio::time::Instant;
 use super::objects::{grant, name, route, route_of, service, slice};
 use super::scenario::Scenario;
 use super::server::{ApiServer, Trouble};
+use crate::source::kube::client;
 
 const A: &str = "10.96.0.1";
 const B: &str = "10.96.0.2";
@@ -375,7 +376,7 @@ async fn a_real_connection_breaks_and_comes_back() {
     let server = ApiServer::new(objects());
     let (accepting, address) = serve(&server, ([127, 0, 0, 1], 0).into()).await;
     let config = kube::Config::new(format!("http://{address}").parse().unwrap());
-    let mut scenario = Scenario::with_client(kube::Client::try_from(config).unwrap()).await;
+    let mut scenario = Scenario::with_client(client(config).unwrap()).await;
     scenario.look_up(A).await;
     assert_eq!(scenario.endpoints("default/a"), ["10.0.0.1:8080".parse().unwrap()]);
     server.until("all watches", |server| server.watched().len() == 6).await;
