@@ -134,7 +134,7 @@ impl LocalBackend {
         let is_better = |one: usize, other: usize| {
             endpoints[one].load.is_better_than(&endpoints[other].load, now)
         };
-        let has_room = |index: usize| endpoints[index].load.in_flight() < self.max_requests;
+        let has_room = |index: usize| self.has_room(&endpoints[index]);
         let is_new = |index: usize| has_room(index) && !endpoints[index].is_in(tried);
         let healthy = |index: usize| is_new(index) && !endpoints[index].load.is_ejected(now);
         two_choices(endpoints.len(), healthy, is_better)
@@ -154,9 +154,8 @@ impl LocalBackend {
         timeout: Duration,
     ) -> Option<Lease> {
         let affinity = &self.shared.affinity;
-        let has_room = |endpoint: &LocalEndpoint| endpoint.load.in_flight() < self.max_requests;
         let is_healthy =
-            |endpoint: &LocalEndpoint| has_room(endpoint) && !endpoint.load.is_ejected(now);
+            |endpoint: &LocalEndpoint| self.has_room(endpoint) && !endpoint.load.is_ejected(now);
         let kept = affinity.kept(now, timeout).and_then(|digest| self.find(endpoints, digest));
         let kept = kept.filter(|endpoint| is_healthy(endpoint));
         if let Some(endpoint) = &kept {
@@ -171,8 +170,8 @@ impl LocalBackend {
             usable.max_by_key(|endpoint| affinity.rank(endpoint.digest))
         };
         let next = first(&|endpoint| is_healthy(endpoint) && !endpoint.is_in(tried))
-            .or_else(|| first(&|endpoint| has_room(endpoint) && !endpoint.is_in(tried)))
-            .or_else(|| first(&has_room))?;
+            .or_else(|| first(&|endpoint| self.has_room(endpoint) && !endpoint.is_in(tried)))
+            .or_else(|| first(&|endpoint| self.has_room(endpoint)))?;
         if kept.is_none() {
             affinity.keep(now, next.digest);
         }
@@ -183,10 +182,15 @@ impl LocalBackend {
     pub(crate) fn named(&self, digest: u64, tried: &[Rc<LocalEndpoint>]) -> Option<Lease> {
         self.refresh();
         let endpoint = self.find(&self.endpoints.borrow(), digest)?;
-        let usable = endpoint.load.in_flight() < self.max_requests
+        let usable = self.has_room(&endpoint)
             && !endpoint.load.is_ejected(Instant::now())
             && !endpoint.is_in(tried);
         usable.then(|| Lease::new(endpoint))
+    }
+
+    /// Whether another request may be under way there.
+    fn has_room(&self, endpoint: &LocalEndpoint) -> bool {
+        endpoint.load.in_flight() < self.max_requests
     }
 
     fn find(&self, endpoints: &[Rc<LocalEndpoint>], digest: u64) -> Option<Rc<LocalEndpoint>> {
