@@ -4,11 +4,15 @@
 //! HTTP/2 connection gets a GOAWAY. Listeners stay open meanwhile: as a native sidecar the proxy is
 //! only stopped after the application, and whoever still sends is served.
 
+use std::future::poll_fn;
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::task::Poll;
 use std::time::Duration;
 
 use tokio::sync::watch;
+use tokio::task::coop::unconstrained;
 
 /// Starts a drain and waits for its end. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -24,14 +28,10 @@ pub struct Watch {
     open: Arc<Open>,
 }
 
-/// Whether the drain has started, at the cost of a load.
-#[derive(Debug)]
-pub struct Flag(Arc<Open>);
-
 #[derive(Debug, Default)]
 struct Open {
     connections: AtomicUsize,
-    /// [`Flag`]
+    /// What `started` says, at the cost of a load.
     draining: AtomicBool,
     changed: tokio::sync::Notify,
 }
@@ -88,26 +88,25 @@ impl Drain {
 }
 
 impl Watch {
-    /// Whether the connection should finish: to be had while [`draining`] is under way, which need not
-    /// be polled again before it is.
-    ///
-    /// [`draining`]: Self::draining
-    pub fn flag(&self) -> Flag {
-        Flag(self.open.clone())
-    }
-
-    /// Resolves once the connection should finish.
+    /// Resolves once the connection should finish. It costs a load where it is polled again and again
+    /// beside what the connection does: always by the same task, which its first poll has told whom to
+    /// wake.
     pub async fn draining(&mut self) {
-        if self.started.wait_for(|started| *started).await.is_err() {
+        // Whatever the task has done before in its turn: its first poll has to count.
+        let mut started = pin!(unconstrained(self.started.wait_for(|started| *started)));
+        let mut is_waiting = false;
+        let ended = poll_fn(|cx| {
+            if std::mem::replace(&mut is_waiting, true)
+                && !self.open.draining.load(Ordering::Acquire)
+            {
+                return Poll::Pending;
+            }
+            started.as_mut().poll(cx).map(|started| started.is_err())
+        });
+        if ended.await {
             // The process is on its way out without a drain.
             std::future::pending::<()>().await;
         }
-    }
-}
-
-impl Flag {
-    pub fn is_set(&self) -> bool {
-        self.0.draining.load(Ordering::Acquire)
     }
 }
 
@@ -121,6 +120,8 @@ impl Drop for Watch {
 
 #[cfg(test)]
 mod tests {
+    use tokio::task::coop::poll_proceed;
+
     use super::*;
 
     #[tokio::test(start_paused = true)]
@@ -144,5 +145,31 @@ mod tests {
         let drain = Drain::default();
         drain.start();
         drain.watch().draining().await;
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_task_in_a_long_turn_is_told_too() {
+        let drain = Drain::default();
+        let mut connection = drain.watch();
+        let told = tokio::spawn(async move {
+            let mut draining = pin!(connection.draining());
+            let mut is_first = true;
+            poll_fn(|cx| {
+                // All that tokio lets it do in a turn has been done.
+                while is_first && let Poll::Ready(unit) = poll_proceed(cx) {
+                    unit.made_progress();
+                }
+                is_first = false;
+                draining.as_mut().poll(cx)
+            })
+            .await;
+        });
+        // Its second turn as well, for which tokio wakes it.
+        for _ in 0..8 {
+            tokio::task::yield_now().await;
+        }
+        drain.start();
+        let told = tokio::time::timeout(Duration::from_secs(5), told).await;
+        told.expect("is told").expect("does not panic");
     }
 }

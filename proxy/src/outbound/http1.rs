@@ -50,9 +50,7 @@ pub(super) async fn serve(
         .with_upgrades();
     let mut serving = pin!(serving);
     let mut watch = worker.shared.drain.watch();
-    let is_draining = watch.flag();
     let mut draining = pin!(watch.draining());
-    let mut is_waiting = false;
     let mut told = false;
     poll_fn(|cx| {
         worker.clients.add_http1(&handle, cx.waker());
@@ -66,9 +64,7 @@ pub(super) async fn serve(
             if let Poll::Ready(result) = serving.as_mut().poll(cx) {
                 return Poll::Ready(Ok(result));
             }
-            // Polled once, it wakes this task when it is time.
-            let asks = !told && (is_draining.is_set() || !std::mem::replace(&mut is_waiting, true));
-            if !asks || draining.as_mut().poll(cx).is_pending() {
+            if told || draining.as_mut().poll(cx).is_pending() {
                 return late.poll(cx).map(Err);
             }
             told = true;

@@ -35,6 +35,15 @@ pub(crate) struct Times {
     pub(crate) applied: Vec<f64>,
 }
 
+impl Times {
+    /// An edit that was written then is in effect.
+    async fn note(&mut self, written: Instant, sidecar: &Sidecar) -> Result<()> {
+        self.effect.push(written.elapsed().as_secs_f64());
+        self.applied.push(sidecar.metric(COMPILE).await?);
+        Ok(())
+    }
+}
+
 /// Edits the route of a Service: another value of a header in answers.
 pub(crate) async fn routes(
     cluster: &Cluster,
@@ -55,8 +64,7 @@ pub(crate) async fn routes(
         })
         .await
         .with_context(|| format!("edit {edit} of a route"))?;
-        times.effect.push(written.elapsed().as_secs_f64());
-        times.applied.push(sidecar.metric(COMPILE).await?);
+        times.note(written, sidecar).await?;
         // A watch of a busy API server may end; then there is no more to compare with.
         if let Some(heard) = events.recv().await {
             times.heard.push(heard.saturating_duration_since(written).as_secs_f64());
@@ -86,8 +94,7 @@ pub(crate) async fn endpoints(
         })
         .await
         .with_context(|| format!("edit {edit} of endpoints"))?;
-        times.effect.push(written.elapsed().as_secs_f64());
-        times.applied.push(sidecar.metric(COMPILE).await?);
+        times.note(written, sidecar).await?;
         tokio::time::sleep(PAUSE).await;
     }
     Ok(times)
@@ -110,8 +117,7 @@ pub(crate) async fn many_endpoints(
             ensure!(written.elapsed() < LIMIT, "edit {edit} of many endpoints: no new table");
             tokio::time::sleep(POLL).await;
         }
-        times.effect.push(written.elapsed().as_secs_f64());
-        times.applied.push(sidecar.metric(COMPILE).await?);
+        times.note(written, sidecar).await?;
         tokio::time::sleep(PAUSE).await;
     }
     Ok(times)
