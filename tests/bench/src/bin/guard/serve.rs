@@ -39,9 +39,10 @@ pub(super) fn serve(work: Work, requests: u32) -> Result<()> {
         let proxy = Rc::new(Proxy::new(&objects(work, &backends)));
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
         writeln!(to_peer, "{}", listener.local_addr()?.port())?;
-        // One connection, which ends with the peer.
+        // One connection, which ends with the peer; a task as in a worker, for what the runtime does
+        // around one is counted too.
         let (stream, client) = listener.accept().await?;
-        proxy.serve(stream, client, SERVICE).await?;
+        tokio::task::spawn_local(async move { proxy.serve(stream, client, SERVICE).await }).await??;
         anyhow::Ok(())
     })?;
     ensure!(peer.wait()?.success(), "the peer has failed");
