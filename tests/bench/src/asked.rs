@@ -86,16 +86,20 @@ pub(crate) fn asked(measure: &str) -> Vec<Asked> {
 }
 
 impl Asked {
-    /// Whether the medians say so; None where one of them is not known.
+    /// What the factor bounds: a ratio to a peer's figure, or the median itself.
+    pub(crate) fn seen(self, measure: &Measure) -> Option<f64> {
+        match self.of {
+            Some(peer) => measure.ratio(peer),
+            None => measure.median(Proxy::Weft),
+        }
+    }
+
+    /// Whether what was seen says so; None where it is not known.
     pub(crate) fn is_met(self, measure: &Measure) -> Option<bool> {
-        let weft = measure.median(Proxy::Weft)?;
-        let other = match self.of {
-            Some(peer) => measure.median(peer)?,
-            None => 1.0,
-        };
+        let seen = self.seen(measure)?;
         Some(match self.bound {
-            Bound::AtMost => weft <= self.factor * other,
-            Bound::AtLeast => weft >= self.factor * other,
+            Bound::AtMost => seen <= self.factor,
+            Bound::AtLeast => seen >= self.factor,
         })
     }
 
@@ -132,7 +136,24 @@ mod tests {
     }
 
     #[test]
-    fn bounds_hold_by_medians() {
+    fn rounds_are_compared_one_by_one() {
+        let name = rate(Work::NewConnections);
+        let mut measure = Measure::new(&name, "1/s");
+        // In each round, slow or not, Weft is a little ahead; its median is not.
+        for (weft, nginx) in [(11.0, 10.0), (22.0, 20.0), (21.0, 20.0), (11.0, 10.0), (31.0, 30.0)]
+        {
+            measure.add(Proxy::Weft, weft);
+            measure.add(Proxy::Nginx, nginx);
+        }
+        measure.add(Proxy::Haproxy, 20.0);
+        assert_eq!(measure.ratio(Proxy::Nginx), Some(1.1));
+        assert_eq!(asked(&name)[0].is_met(&measure), Some(true));
+        assert_eq!(measure.ratio(Proxy::Haproxy), Some(0.55), "of the rounds that both have had");
+        assert_eq!(measure.ratio(Proxy::Envoy), None);
+    }
+
+    #[test]
+    fn bounds_hold_by_ratios() {
         let values = [
             (Proxy::Weft, 25.0),
             (Proxy::Envoy, 100.0),

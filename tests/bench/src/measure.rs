@@ -84,7 +84,7 @@ impl Work {
     }
 }
 
-/// A figure of all proxies, as many values of each as there were rounds.
+/// A figure of all proxies, with a value of each for each round, in their order.
 #[derive(Clone, Debug)]
 pub(crate) struct Measure {
     pub(crate) name: String,
@@ -110,7 +110,25 @@ impl Measure {
     }
 
     pub(crate) fn spread(&self, proxy: Proxy) -> Option<Spread> {
-        let mut values = self.values.get(&proxy)?.clone();
+        Spread::of(self.values.get(&proxy)?.clone())
+    }
+
+    /// Weft's figure to a peer's: the median of the rounds' ratios. What a shared machine does for some
+    /// seconds, both of a round have felt; their medians may be of different rounds.
+    pub(crate) fn ratio(&self, peer: Proxy) -> Option<f64> {
+        let (weft, peer) = (self.values.get(&Proxy::Weft)?, self.values.get(&peer)?);
+        let ratios = weft.iter().zip(peer).map(|(weft, peer)| weft / peer);
+        Spread::of(ratios.collect()).map(|spread| spread.median)
+    }
+
+    pub(crate) fn median(&self, proxy: Proxy) -> Option<f64> {
+        self.spread(proxy).map(|spread| spread.median)
+    }
+}
+
+impl Spread {
+    /// None of nothing.
+    fn of(mut values: Vec<f64>) -> Option<Spread> {
         values.sort_by(f64::total_cmp);
         let (least, greatest) = (*values.first()?, *values.last()?);
         let middle = values.len() / 2;
@@ -120,9 +138,5 @@ impl Measure {
             f64::midpoint(values[middle - 1], values[middle])
         };
         Some(Spread { median, least, greatest })
-    }
-
-    pub(crate) fn median(&self, proxy: Proxy) -> Option<f64> {
-        self.spread(proxy).map(|spread| spread.median)
     }
 }

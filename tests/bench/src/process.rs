@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use nix::sys::signal::{Signal, kill};
-use nix::unistd::{Pid, SysconfVar, sysconf};
+use nix::unistd::Pid;
 
 use crate::namespace::FOLDER;
 
@@ -58,20 +58,19 @@ impl Process {
     }
 
     /// What it and its children have used of CPUs so far, in seconds, of the user's and the kernel's
-    /// time (proc(5), utime and stime).
+    /// time: to the nanosecond (sched-stats(5)), for the ticks of proc(5), stat, are a hundredth of a second.
+    /// Threads that have ended do not count.
     pub fn cpu_seconds(&self) -> Result<f64> {
-        let ticks_per_second = sysconf(SysconfVar::CLK_TCK)?.context("no CLK_TCK")?;
-        let mut ticks = 0;
+        let mut nanoseconds = 0;
         for pid in self.tree() {
-            let stat = fs::read_to_string(format!("/proc/{pid}/stat"))?;
-            // Behind the name, which may hold anything but is in parentheses: state is field 3.
-            let (_, fields) = stat.rsplit_once(')').context("no stat")?;
-            let fields: Vec<&str> = fields.split_whitespace().collect();
-            for field in [14, 15] {
-                ticks += fields.get(field - 3).context("a short stat")?.parse::<u64>()?;
+            for task in fs::read_dir(format!("/proc/{pid}/task"))? {
+                // One that ends just now has no file any more.
+                let Ok(stat) = fs::read_to_string(task?.path().join("schedstat")) else { continue };
+                let used = stat.split_whitespace().next().context("an empty schedstat")?;
+                nanoseconds += used.parse::<u64>()?;
             }
         }
-        Ok(ticks as f64 / ticks_per_second as f64)
+        Ok(nanoseconds as f64 / 1e9)
     }
 
     /// Its resident memory with that of its children, in MiB.

@@ -30,7 +30,7 @@ struct Entry<'r> {
     /// Medians.
     weft: Option<f64>,
     peers: BTreeMap<&'static str, f64>,
-    /// What is asked of Weft's figure, the median of all rounds; null where nothing is.
+    /// What is asked of Weft's figure; null where nothing is.
     asked: Option<String>,
     /// Whether all of it is met.
     met: Option<bool>,
@@ -42,6 +42,8 @@ struct Entry<'r> {
 #[derive(Debug, Serialize)]
 struct Bound {
     asked: String,
+    /// Weft's figure to the peer's, the median of the rounds' ratios; Weft's own where no peer is named.
+    seen: Option<f64>,
     /// Null where the peer was not measured.
     met: Option<bool>,
 }
@@ -67,9 +69,11 @@ pub(crate) fn write(results: &Results, folder: &Path) -> Result<()> {
 }
 
 fn entry(measure: &Measure) -> Entry<'_> {
-    let bounds = asked(&measure.name)
-        .into_iter()
-        .map(|asked| Bound { asked: asked.text(measure.unit), met: asked.is_met(measure) });
+    let bounds = asked(&measure.name).into_iter().map(|asked| Bound {
+        asked: asked.text(measure.unit),
+        seen: asked.seen(measure),
+        met: asked.is_met(measure),
+    });
     let bounds: Vec<Bound> = bounds.collect();
     let all = Proxy::PROCESSES.into_iter();
     let spread: BTreeMap<&str, Spread> = all
@@ -98,8 +102,9 @@ fn page(results: &Results, entries: &[Entry<'_>]) -> Result<String> {
         page,
         "Each proxy has one thread and one core, load and backend another one; all are reached\n\
          through a redirect, as a sidecar is. Requests match a header and are split 90/10. The\n\
-         figures are medians of {rounds} interleaved rounds of {seconds} s; least and greatest in\n\
-         brackets. *Floor* is hyper's server joined to hyper's client, with nothing between them.\n"
+         figures are medians of {rounds} interleaved rounds of {seconds} s, least and greatest in\n\
+         brackets; *Weft to it* is the median of the rounds' ratios, and what is asked is asked of\n\
+         these. *Floor* is hyper's server joined to hyper's client, with nothing between them.\n"
     )?;
     if let Some(rate) = results.rate {
         writeln!(
@@ -119,18 +124,15 @@ fn page(results: &Results, entries: &[Entry<'_>]) -> Result<String> {
 fn table(page: &mut String, measure: &Measure, entry: &Entry<'_>) -> Result<()> {
     writeln!(page, "\n## {}\n", measure.name)?;
     writeln!(page, "| proxy | {} | | Weft to it |\n|---|---:|---|---:|", measure.unit)?;
-    let weft = measure.median(Proxy::Weft);
     for proxy in Proxy::PROCESSES {
         let Some(Spread { median, least, greatest }) = measure.spread(proxy) else { continue };
-        let ratio = match weft {
-            Some(weft) if proxy != Proxy::Weft => format!("{:.2}", weft / median),
-            _ => String::new(),
-        };
+        let ratio = measure.ratio(proxy).filter(|_| proxy != Proxy::Weft);
+        let ratio = ratio.map(|ratio| format!("{ratio:.2}")).unwrap_or_default();
         let (median, least, greatest) = (figure(median), figure(least), figure(greatest));
         writeln!(page, "| {} | {median} | ({least} – {greatest}) | {ratio} |", proxy.name())?;
     }
     if !entry.bounds.is_empty() {
-        let bounds = entry.bounds.iter().map(|Bound { asked, met }| match met {
+        let bounds = entry.bounds.iter().map(|Bound { asked, met, .. }| match met {
             Some(true) => format!("{asked}: met"),
             Some(false) => format!("{asked}: **not met**"),
             None => format!("{asked}: not measured"),

@@ -22,7 +22,7 @@ pub(crate) struct Length {
 }
 
 impl Length {
-    pub(crate) const FULL: Length = Length { rounds: 5, seconds: 3 };
+    pub(crate) const FULL: Length = Length { rounds: 11, seconds: 1 };
     pub(crate) const QUICK: Length = Length { rounds: 2, seconds: 1 };
 }
 

@@ -42,7 +42,8 @@ pub(super) fn serve(work: Work, requests: u32) -> Result<()> {
         // One connection, which ends with the peer; a task as in a worker, for what the runtime does
         // around one is counted too.
         let (stream, client) = listener.accept().await?;
-        tokio::task::spawn_local(async move { proxy.serve(stream, client, SERVICE).await }).await??;
+        tokio::task::spawn_local(async move { proxy.serve(stream, client, SERVICE).await })
+            .await??;
         anyhow::Ok(())
     })?;
     ensure!(peer.wait()?.success(), "the peer has failed");
