@@ -2,14 +2,14 @@
 //!
 //! A connection has no buffer of its own: what comes is read into one of the thread's and written at
 //! once, and kept only as far as the other side does not take it. Where much passes, it goes from
-//! socket to socket through a pipe and never through this process (splice(2)).
+//! socket to socket through one of the thread's pipes and never through this process (splice(2)).
 
 use std::cell::{Cell, RefCell};
 use std::io::{self, ErrorKind};
 use std::net::Shutdown;
 use std::os::fd::OwnedFd;
 
-use nix::fcntl::{OFlag, SpliceFFlags, splice};
+use nix::fcntl::{FcntlArg, OFlag, SpliceFFlags, fcntl, splice};
 use nix::unistd::pipe2;
 use socket2::SockRef;
 use tokio::io::Interest;
@@ -21,13 +21,25 @@ use crate::socket;
 
 /// The thread's buffer, in bytes.
 const BUFFER: usize = 64 * 1024;
-/// What passes one way before a pipe is worth its two descriptors, in bytes.
+/// What passes one way before it goes through pipes, which are worth it for much at a time only, in bytes.
 const BULK: u64 = 1024 * 1024;
-/// The most that is asked of one splice, in bytes; the pipe takes what it has room for.
-const SPLICE: usize = 1024 * 1024;
+/// What a pipe holds at most, in bytes: what passes at a time. All pipes of a user, on all of a node's pods, may
+/// hold 64 MiB together (pipe(7), pipe-user-pages-soft).
+const PIPE: usize = 256 * 1024;
+/// Pipes of a thread that wait for the next who needs one.
+const SPARE_PIPES: usize = 4;
 
 thread_local! {
     static SHARED: RefCell<Vec<u8>> = RefCell::new(vec![0; BUFFER]);
+    /// Empty ones.
+    static PIPES: RefCell<Vec<Pipe>> = const { RefCell::new(Vec::new()) };
+}
+
+/// Where what was taken from one socket is until another one takes it.
+#[derive(Debug)]
+struct Pipe {
+    out: OwnedFd,
+    into: OwnedFd,
 }
 
 /// What has passed, in bytes; also where the joining ends with an error.
@@ -62,19 +74,20 @@ pub(super) async fn join(
 
 /// Copies one way until `from` has ended, and ends `to` then.
 async fn copy(from: &TcpStream, to: &TcpStream, passed: &Cell<u64>) -> io::Result<()> {
-    let mut begun = passed.get();
+    let begun = passed.get();
     loop {
         // Both sides may be ready for as long as this connection lives; others want their turn.
         coop::consume_budget().await;
         from.readable().await?;
-        let Some(rest) = pass(from, to, passed)? else { return end(to) };
-        write(to, &rest, passed).await?;
-        if passed.get() - begun > BULK {
-            match pipe2(OFlag::O_CLOEXEC | OFlag::O_NONBLOCK) {
-                Ok(pipe) => return splice_all(from, to, passed, &pipe).await,
-                // Out of descriptors, say.
-                Err(_) => begun = passed.get(),
+        let is_bulk = passed.get() - begun > BULK;
+        // Out of descriptors, there is no pipe.
+        if is_bulk && let Some(pipe) = Pipe::take() {
+            if !splice_through(pipe, from, to, passed).await? {
+                return end(to);
             }
+        } else {
+            let Some(rest) = pass(from, to, passed)? else { return end(to) };
+            write(to, &rest, passed).await?;
         }
     }
 }
@@ -105,36 +118,53 @@ async fn write(to: &TcpStream, mut bytes: &[u8], passed: &Cell<u64>) -> io::Resu
     Ok(())
 }
 
-/// As [`copy`], through a pipe, which is its end to read from and its end to write to.
-async fn splice_all(
+/// Passes on what `from` has, and waits until `to` has taken it; false where `from` has ended.
+async fn splice_through(
+    pipe: Pipe,
     from: &TcpStream,
     to: &TcpStream,
     passed: &Cell<u64>,
-    (out, into): &(OwnedFd, OwnedFd),
-) -> io::Result<()> {
+) -> io::Result<bool> {
     let flags = SpliceFFlags::SPLICE_F_MOVE | SpliceFFlags::SPLICE_F_NONBLOCK;
-    loop {
-        coop::consume_budget().await;
-        from.readable().await?;
-        // The pipe is empty: what would block is the socket.
-        let fill = || Ok(splice(from, None, into, None, SPLICE, flags)?);
-        let mut left = match unless_blocked(from.try_io(Interest::READABLE, fill))? {
-            None => continue,
-            Some(0) => return end(to),
-            Some(length) => length,
-        };
-        while left > 0 {
-            to.writable().await?;
-            let drain = || Ok(splice(out, None, to, None, left, flags)?);
-            match unless_blocked(to.try_io(Interest::WRITABLE, drain))? {
-                None => {}
-                Some(0) => return Err(ErrorKind::WriteZero.into()),
-                Some(written) => {
-                    count(passed, written);
-                    left -= written;
-                }
+    // The pipe is empty: what would block is the socket.
+    let fill = || Ok(splice(from, None, &pipe.into, None, PIPE, flags)?);
+    let filled = unless_blocked(from.try_io(Interest::READABLE, fill))?;
+    let mut left = filled.unwrap_or(0);
+    while left > 0 {
+        to.writable().await?;
+        let drain = || Ok(splice(&pipe.out, None, to, None, left, flags)?);
+        match unless_blocked(to.try_io(Interest::WRITABLE, drain))? {
+            None => {}
+            Some(0) => return Err(ErrorKind::WriteZero.into()),
+            Some(written) => {
+                count(passed, written);
+                left -= written;
             }
         }
+    }
+    pipe.give_back();
+    Ok(filled != Some(0))
+}
+
+impl Pipe {
+    fn take() -> Option<Self> {
+        PIPES.with_borrow_mut(Vec::pop).or_else(|| Self::open().ok())
+    }
+
+    fn open() -> io::Result<Self> {
+        let (out, into) = pipe2(OFlag::O_CLOEXEC | OFlag::O_NONBLOCK)?;
+        // A smaller one will do.
+        let _ = fcntl(&into, FcntlArg::F_SETPIPE_SZ(PIPE as i32));
+        Ok(Self { out, into })
+    }
+
+    /// Of an empty one.
+    fn give_back(self) {
+        PIPES.with_borrow_mut(|pipes| {
+            if pipes.len() < SPARE_PIPES {
+                pipes.push(self);
+            }
+        });
     }
 }
 

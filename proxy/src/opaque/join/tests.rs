@@ -6,7 +6,7 @@ use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
-use super::{BULK, Passed, join};
+use super::{BULK, PIPES, Passed, join};
 use crate::prefixed::Prefixed;
 use crate::socket;
 
@@ -69,6 +69,29 @@ fn every_byte_passes_both_ways_whatever_there_is_of_it() {
             assert!(read == back, "{length} bytes back");
             assert!(received == [&b"first"[..], &there].concat(), "{length} bytes there");
             assert_eq!((passed.sent.get(), passed.received.get()), (length + 5, length));
+        }
+    });
+}
+
+#[test]
+fn pipes_are_the_threads_and_wait_for_the_next_stream() {
+    run(async {
+        for _ in 0..3 {
+            let (mut client, near) = pair().await;
+            let (far, mut backend) = pair().await;
+            let mut near = Prefixed::new(near, Vec::new());
+            let passed = Passed::default();
+            let talk = async {
+                let write = async {
+                    client.write_all(&bytes(3 * BULK, 6)).await.unwrap();
+                    client.shutdown().await.unwrap();
+                };
+                tokio::join!(write, read_all(&mut backend)).1.unwrap();
+                drop(backend);
+            };
+            tokio::join!(join(&mut near, &far, &passed), talk).0.unwrap();
+            // However often something passed, and whatever stream it was.
+            assert_eq!(PIPES.with_borrow(Vec::len), 1);
         }
     });
 }
