@@ -1,24 +1,29 @@
-//! The API server's client: as kube makes it, but for the room that its connections take.
+//! The API server's client: kube's, over few connections.
 
-use hyper_util::client::legacy;
-use hyper_util::rt::TokioExecutor;
-use kube::client::{Body, ConfigExt};
+use std::sync::Arc;
+
+use kube::client::ConfigExt;
 use tower::{BoxError, ServiceBuilder};
 
-/// What a connection may have read and not yet handed on. A list fills what it is given, up to 400 KiB
-/// where nothing is said, and keeps it for the watch that follows on its connection; each watch has one.
-const READ_BUFFER: usize = 16 * 1024;
+use super::connections::{Connections, Times};
 
-/// Connects as `config` says. Nothing has a time limit here: [`super::watch`] and [`super::find`] have.
+/// Connects as `config` says. Nothing but a connection's own making has a time limit here:
+/// [`super::watch`] and [`super::find`] have.
+///
+/// # Errors
+///
+/// A certificate, a key, a name or a header that `config` has is none.
 pub fn client(config: kube::Config) -> kube::Result<kube::Client> {
-    let connections = legacy::Client::builder(TokioExecutor::new())
-        .http1_max_buf_size(READ_BUFFER)
-        .build::<_, Body>(config.rustls_https_connector()?);
+    with_times(config, Times::default())
+}
+
+pub(super) fn with_times(config: kube::Config, times: Times) -> kube::Result<kube::Client> {
+    let connections = Arc::new(Connections::new(&config, times)?);
     let service = ServiceBuilder::new()
         .layer(config.base_uri_layer())
         .option_layer(config.auth_layer()?)
         .layer(config.extra_headers_layer()?)
         .map_err(BoxError::from)
-        .service(connections);
+        .service_fn(move |request| connections.clone().send(request));
     Ok(kube::Client::new(service, config.default_namespace))
 }

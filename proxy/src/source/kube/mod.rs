@@ -11,6 +11,7 @@
 
 pub(crate) mod ask;
 mod client;
+mod connections;
 mod find;
 mod lean;
 mod probe;

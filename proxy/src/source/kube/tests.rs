@@ -1,6 +1,7 @@
 //! The view by itself, and the whole source against an API server in process.
 
 mod back;
+mod connections;
 mod crowd;
 mod explain;
 mod faults;
@@ -12,3 +13,4 @@ mod scenario;
 mod server;
 mod sharing;
 mod view;
+mod wire;
