@@ -78,6 +78,11 @@ impl Process {
         self.memory_mib("VmRSS:")
     }
 
+    /// What of that is its own and no file's, in MiB: the program's pages are shared by all who run it.
+    pub fn private_mib(&self) -> Result<f64> {
+        self.memory_mib("RssAnon:")
+    }
+
     /// The most that it and its children have had resident so far, in MiB.
     pub fn peak_mib(&self) -> Result<f64> {
         self.memory_mib("VmHWM:")

@@ -4,6 +4,7 @@ use anyhow::{Context, Result};
 use weft_bench::namespace::{FOLDER, shell};
 
 use crate::Options;
+use crate::sidecar::UID;
 
 /// Where all Services have their addresses.
 pub(crate) const SERVICES: &str = "10.96.0.0/16";
@@ -25,6 +26,8 @@ pub(crate) fn lay(options: &Options) -> Result<()> {
          ip link set eth1 up\n\
          ip route add {SERVICES} dev eth0\n\
          ip route add local {ENDPOINTS} dev lo\n\
+         # What the sidecar passes on as it is ends at once, not when nobody has answered for three seconds.\n\
+         ip rule add uidrange {UID}-{UID} to {SERVICES} unreachable\n\
          install -m 0755 '{programs}/weft-proxy' {FOLDER}/weft-proxy\n\
          '{programs}/weft-init' --service-cidrs {SERVICES}"
     ))

@@ -206,12 +206,14 @@ impl Run {
     }
 
     fn memory(&mut self, sidecar: &Sidecar, name: String, is_asked: bool) -> Result<()> {
-        let resident = sidecar.resident_mib()?;
-        self.clock.say(&format!("{name}: {resident:.1} MiB"));
+        let (resident, private) = (sidecar.resident_mib()?, sidecar.private_mib()?);
+        self.clock.say(&format!("{name}: {resident:.1} MiB, {private:.1} without the program"));
+        let without = format!("{name}, without the program's own pages");
         match is_asked {
             true => self.report.asked(name, "MiB", resident, MEMORY_MIB),
             false => self.report.add(name, "MiB", resident),
         }
+        self.report.add(without, "MiB", private);
         Ok(())
     }
 

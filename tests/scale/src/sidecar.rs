@@ -19,7 +19,7 @@ use crate::cluster::Cluster;
 use crate::objects;
 
 /// weft-proxy's uid, which weft-init lets pass.
-const UID: u32 = 65101;
+pub(crate) const UID: u32 = 65101;
 /// Where a pod has its ServiceAccount.
 const ACCOUNT: &str = "/run/secrets/kubernetes.io/serviceaccount";
 const METRICS: ([u8; 4], u16) = ([127, 0, 0, 1], 15020);
@@ -69,6 +69,10 @@ impl Sidecar {
 
     pub(crate) fn resident_mib(&self) -> Result<f64> {
         self.process.resident_mib()
+    }
+
+    pub(crate) fn private_mib(&self) -> Result<f64> {
+        self.process.private_mib()
     }
 
     pub(crate) fn peak_mib(&self) -> Result<f64> {

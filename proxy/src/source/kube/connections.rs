@@ -103,12 +103,7 @@ pub(super) struct StreamBody {
 
 impl Default for Times {
     fn default() -> Self {
-        Self {
-            connect: CONNECT_TIMEOUT,
-            ping_after: PING_AFTER,
-            answer: PING_TIMEOUT,
-            idle: IDLE,
-        }
+        Self { connect: CONNECT_TIMEOUT, ping_after: PING_AFTER, answer: PING_TIMEOUT, idle: IDLE }
     }
 }
 

@@ -108,8 +108,8 @@ impl Finder {
         loop {
             let list = self.list(&page).await?;
             for service in &list.items {
-                let addresses = service.fields.get("spec").map(|spec| &spec["clusterIPs"]);
-                let addresses = addresses.and_then(|it| it.as_array()).into_iter().flatten();
+                let spec = service.field("spec");
+                let addresses = spec["clusterIPs"].as_array().into_iter().flatten();
                 for address in addresses.skip(1).filter_map(|address| address.as_str()) {
                     if let (Ok(ip), Some(name)) = (address.parse(), name(service)) {
                         services.insert(ip, name);

@@ -4,7 +4,7 @@ use std::fmt;
 use std::hash::{DefaultHasher, Hash, Hasher};
 
 use kube::api::{Api, ApiResource, GroupVersionKind};
-use serde_json::Value;
+use serde_json::{Map, Value};
 use weft_gamma::object::{self, Kind, NamespacedName, Object, ObjectKey, Problem};
 use weft_gamma::route::RouteKind;
 
@@ -87,10 +87,12 @@ impl Selection {
         let key = self.key(&object);
         // Says only that something has changed.
         object.metadata.resource_version = None;
-        let LeanObject { metadata, mut fields } = object;
-        let (decoded, text) = match serde_json::to_value(metadata) {
+        let (decoded, text) = match serde_json::to_value(&object.metadata) {
             Ok(metadata) => {
                 let resource = self.resource(version);
+                let names = object.fields.keys();
+                let mut fields: Map<String, Value> =
+                    names.map(|name| (name.clone(), object.field(name))).collect();
                 fields.insert("metadata".to_owned(), metadata);
                 fields.insert("apiVersion".to_owned(), resource.api_version.into());
                 fields.insert("kind".to_owned(), resource.kind.into());
@@ -112,7 +114,9 @@ impl Selection {
         text.hash(&mut hasher);
         Decoded {
             key,
-            object: decoded.objects.into_iter().next(),
+            // A copy has room for what it holds, which for a route is less than half of what reading it
+            // took; most of a namespace's routes are kept and never used.
+            object: decoded.objects.first().cloned(),
             problems: decoded.problems,
             fingerprint: hasher.finish(),
         }

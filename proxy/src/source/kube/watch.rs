@@ -21,12 +21,12 @@ use super::selection::{Decoded, Selection};
 
 /// How long the API server may take for a page of a list.
 const LIST_TIMEOUT: Duration = Duration::from_secs(30);
-/// How long a watch may say nothing before it is taken up again, over another connection: the server
-/// sends a bookmark about once a minute.
+/// How long a watch may say nothing before it is taken up again: the server sends a bookmark about once a
+/// minute. (That the connection is dead is noticed much sooner, by [`super::connections`].)
 const SILENCE: Duration = Duration::from_secs(120);
 /// A watch that the server ends sooner is taken up again after a pause only.
 const SHORT: Duration = Duration::from_secs(1);
-/// A page is in memory three times over for a moment: as it came, as text, and read.
+/// A page is in memory some times over for a moment: as it came, as text, and read.
 const PAGE: u32 = 100;
 
 /// Of a pause after a failure: the bound of the first one, and the bound of all. So short that all
