@@ -37,6 +37,9 @@ struct Options {
     /// Folder of the programs that were built.
     #[arg(long, value_name = "FOLDER")]
     programs: PathBuf,
+    /// The sidecar that is measured: as it is released, for its size is most of its memory.
+    #[arg(long, value_name = "FILE")]
+    sidecar: PathBuf,
     /// Folder of etcd and kube-apiserver.
     #[arg(long, value_name = "FOLDER")]
     kubernetes: PathBuf,

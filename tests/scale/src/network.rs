@@ -16,6 +16,7 @@ pub(crate) const NODE: &str = "10.244.0.1";
 /// Lays the network, and puts Weft's programs where their users can read them. There is no uplink.
 pub(crate) fn lay(options: &Options) -> Result<()> {
     let programs = options.programs.display();
+    let sidecar = options.sidecar.display();
     shell(&format!(
         "mount -t tmpfs -o mode=0755 weft /run\n\
          mkdir -p -m 0755 {FOLDER}/logs {FOLDER}/etcd {FOLDER}/pki\n\
@@ -28,7 +29,7 @@ pub(crate) fn lay(options: &Options) -> Result<()> {
          ip route add local {ENDPOINTS} dev lo\n\
          # What the sidecar passes on as it is ends at once, not when nobody has answered for three seconds.\n\
          ip rule add uidrange {UID}-{UID} to {SERVICES} unreachable\n\
-         install -m 0755 '{programs}/weft-proxy' {FOLDER}/weft-proxy\n\
+         install -m 0755 '{sidecar}' {FOLDER}/weft-proxy\n\
          '{programs}/weft-init' --service-cidrs {SERVICES}"
     ))
     .context("laying the run's network")
