@@ -8,8 +8,9 @@ use hyper::client::conn::{http1, http2};
 use hyper::rt::Executor;
 use hyper_util::rt::TokioIo;
 use socket2::{SockRef, TcpKeepalive};
-use tokio::net::TcpStream;
+use tokio::net::{TcpSocket, TcpStream};
 
+use super::stream::EndpointStream;
 use crate::request::RequestBody;
 
 /// How connections to endpoints are made.
@@ -36,13 +37,18 @@ const HTTP2_MAX_HEADER_LIST: u32 = 64 * 1024;
 
 /// Opens a TCP connection to an endpoint.
 pub(crate) async fn tcp(addr: SocketAddr, settings: &ConnectSettings) -> io::Result<TcpStream> {
-    let connect = TcpStream::connect(addr);
+    let socket = if addr.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
+    // As long as nothing was sent on it: one that is given up leaves no port behind (see
+    // [`super::stream`]).
+    SockRef::from(&socket).set_linger(Some(Duration::ZERO))?;
+    let connect = socket.connect(addr);
     let stream = tokio::time::timeout(settings.timeout, connect).await.map_err(|_elapsed| {
         io::Error::new(
             io::ErrorKind::TimedOut,
             format!("no TCP handshake within {} ms", settings.timeout.as_millis()),
         )
     })??;
+    SockRef::from(&stream).set_linger(None)?;
     set_options(&stream)?;
     Ok(stream)
 }
@@ -62,8 +68,10 @@ pub(crate) fn set_options(stream: &TcpStream) -> io::Result<()> {
 
 /// Makes `stream` an HTTP/1.1 connection, driven by a task of this worker.
 pub(crate) async fn http1(stream: TcpStream) -> hyper::Result<http1::SendRequest<RequestBody>> {
-    let (sender, connection) =
-        http1::Builder::new().max_buf_size(HTTP1_BUFFER).handshake(TokioIo::new(stream)).await?;
+    let (sender, connection) = http1::Builder::new()
+        .max_buf_size(HTTP1_BUFFER)
+        .handshake(TokioIo::new(EndpointStream::new(stream)))
+        .await?;
     tokio::task::spawn_local(async move {
         if let Err(error) = connection.with_upgrades().await {
             tracing::debug!(error = error_chain(&error), "connection to an endpoint ended");

@@ -10,6 +10,7 @@ mod budget;
 mod connect;
 pub(crate) mod local;
 mod pool;
+mod stream;
 #[cfg(test)]
 mod tests;
 

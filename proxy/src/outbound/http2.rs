@@ -22,6 +22,10 @@ const STREAM_WINDOW: u32 = 256 * 1024;
 const CONNECTION_WINDOW: u32 = 1024 * 1024;
 const SEND_BUFFER: usize = 64 * 1024;
 
+/// Requests whose reset is there before they are begun: each is begun nevertheless, to be given up at
+/// once.
+const UNREAD_RESETS: usize = 64;
+
 /// Serves the connection to its end; returns why, where it is the proxy that has ended it.
 pub(super) async fn serve(
     worker: &Rc<Worker>,
@@ -34,6 +38,7 @@ pub(super) async fn serve(
     let client = connection.client;
     let max_header_bytes = u32::try_from(limits.max_header_bytes).unwrap_or(u32::MAX);
     let max_resets = limits.http2_max_resets as usize;
+    let max_unread = max_resets.min(UNREAD_RESETS);
     let stream = ClientStream::new(stream, activity.clone());
     let serving = http2::Builder::new(LocalExecutor)
         .timer(TokioTimer::new())
@@ -42,7 +47,7 @@ pub(super) async fn serve(
         .initial_connection_window_size(CONNECTION_WINDOW)
         .max_header_list_size(max_header_bytes)
         .max_send_buf_size(SEND_BUFFER)
-        .max_pending_accept_reset_streams(max_resets)
+        .max_pending_accept_reset_streams(max_unread)
         .max_local_error_reset_streams(max_resets)
         .auto_date_header(false)
         .serve_connection(

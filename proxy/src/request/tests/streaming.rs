@@ -52,6 +52,13 @@ fn queued(ports: [u16; 2]) -> usize {
         .sum()
 }
 
+/// Whether the kernel knows a connection, one that is closing or was closed too, towards this port.
+fn is_port_kept(port: u16) -> bool {
+    let table = std::fs::read_to_string("/proc/net/tcp").unwrap();
+    let mut peers = table.lines().skip(1).filter_map(|line| line.split_whitespace().nth(2));
+    peers.any(|peer| peer.ends_with(&format!(":{port:04X}")))
+}
+
 #[test]
 fn a_client_that_does_not_read_stops_the_backend() {
     run(async {
@@ -199,6 +206,22 @@ fn a_broken_body_without_a_length_is_reset_for_http_1_0() {
         // The connection's end is the body's: only a reset tells that it is not all.
         assert_eq!(client.end().await, (Vec::new(), End::Reset));
         assert_eq!(mesh.requests(&["reason=\"backend_reset\""]), 1);
+    });
+}
+
+/// The port of a connection that was closed in order is kept for a minute: whoever gives up many requests
+/// would use up all ports towards an endpoint.
+#[test]
+fn a_request_that_is_given_up_keeps_no_port() {
+    run(async {
+        let (_mesh, mut client, backend) = pair().await;
+        client.send("GET / HTTP/1.1\r\nhost: svc\r\n\r\n").await;
+        let mut server = backend.accept().await;
+        server.head().await;
+        assert!(is_port_kept(backend.addr.port()));
+        drop(client);
+        eventually("no port is kept", || !is_port_kept(backend.addr.port())).await;
+        server.end().await;
     });
 }
 
