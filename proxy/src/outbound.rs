@@ -6,6 +6,7 @@ mod clients;
 mod frames;
 mod http1;
 mod http2;
+mod pace;
 mod stream;
 
 use std::io;
@@ -38,6 +39,9 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(200);
 /// How often it is told that accepting pauses.
 const TELL_AGAIN: Duration = Duration::from_secs(10);
 
+/// Connections that are accepted before what others have brought is served.
+const ACCEPTS: u32 = 8;
+
 /// Enough for a request line's beginning, and for the head of most requests.
 const FIRST_READ: usize = 4096;
 
@@ -55,7 +59,12 @@ pub(crate) async fn accept(worker: Rc<Worker>, listener: TcpListener) {
     let connections = connections.connections();
     let Limits { max_connections, .. } = worker.shared.limits;
     let mut told = None;
+    let mut accepted = 0;
     loop {
+        if accepted == ACCEPTS {
+            accepted = 0;
+            tokio::task::yield_now().await;
+        }
         if connections.open() >= max_connections {
             connections.accept_failed();
             if is_time_to_tell(&mut told) {
@@ -66,6 +75,7 @@ pub(crate) async fn accept(worker: Rc<Worker>, listener: TcpListener) {
         }
         match listener.accept().await {
             Ok((stream, client)) => {
+                accepted += 1;
                 tokio::task::spawn_local(serve(worker.clone(), stream, client));
             }
             Err(error) if is_of_one_connection(&error) => {}
@@ -178,7 +188,7 @@ async fn to_service(
         Detected::Http1 | Detected::Http2 => {
             let stream = Prefixed::new(accepted.stream, first);
             let is_http2 = detected == Detected::Http2;
-            let activity = is_http2.then(|| Activity::new(&worker.shared.limits));
+            let activity = is_http2.then(|| Activity::new(&worker.shared.limits, &worker.clients.pace));
             let connection = Rc::new(Connection {
                 worker: worker.clone(),
                 client: accepted.client,

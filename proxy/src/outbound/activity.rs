@@ -8,6 +8,7 @@ use std::sync::{Arc, OnceLock};
 use std::task::Waker;
 use std::time::Duration;
 
+use super::pace::{Pace, SLOW_TURN, TURN};
 use crate::worker::Limits;
 
 /// Requests that a client may abandon in a second, whatever becomes of its others.
@@ -37,6 +38,9 @@ pub(crate) struct Activity {
     resets: AtomicU32,
     /// The same of frames that carry nothing.
     frames: AtomicU32,
+    /// What is left of the turn of the connection's task ([`super::pace`]).
+    turn: AtomicU32,
+    pub(super) pace: Arc<Pace>,
     verdict: AtomicU8,
     /// Of the task that reads from the connection.
     reader: OnceLock<Waker>,
@@ -95,7 +99,7 @@ impl Verdict {
 }
 
 impl Activity {
-    pub(super) fn new(limits: &Limits) -> Arc<Self> {
+    pub(super) fn new(limits: &Limits, pace: &Arc<Pace>) -> Arc<Self> {
         Arc::new(Self {
             max_resets: limits.http2_max_resets,
             max_frames: limits.http2_max_empty_frames,
@@ -105,6 +109,8 @@ impl Activity {
             in_header_block: AtomicBool::new(false),
             resets: AtomicU32::new(0),
             frames: AtomicU32::new(0),
+            turn: AtomicU32::new(TURN),
+            pace: pace.clone(),
             verdict: AtomicU8::new(0),
             reader: OnceLock::new(),
         })
@@ -134,6 +140,33 @@ impl Activity {
     /// Something came or went that accounts for so many of them.
     pub(super) fn earn_frames(&self, count: u32) {
         self.frames.store(get(&self.frames).saturating_sub(count), Ordering::Relaxed);
+    }
+
+    /// Whether so much is spent and neither earned nor forgiven that the connection has to wait for its
+    /// turns.
+    pub(super) fn is_slow(&self) -> bool {
+        self.pace.is_too_much(get(&self.resets), self.max_resets)
+            || self.pace.is_too_much(get(&self.frames), self.max_frames)
+    }
+
+    /// The connection's task is polled: a turn, unless it is slow and has to wait for the next one.
+    pub(super) fn turn_begins(&self) {
+        let turn = if self.is_slow() { get(&self.turn).min(SLOW_TURN) } else { TURN };
+        self.turn.store(turn, Ordering::Relaxed);
+    }
+
+    /// It has waited for it.
+    pub(super) fn slow_turn_begins(&self) {
+        self.turn.store(SLOW_TURN, Ordering::Relaxed);
+    }
+
+    /// What was read costs so much of the turn.
+    pub(super) fn take_turn(&self, cost: u32) {
+        self.turn.store(get(&self.turn).saturating_sub(cost), Ordering::Relaxed);
+    }
+
+    pub(super) fn is_turn_over(&self) -> bool {
+        get(&self.turn) == 0
     }
 
     /// A request has begun.

@@ -11,14 +11,18 @@ use std::task::Waker;
 use std::time::{Duration, Instant};
 
 use super::activity::{Activity, Verdict, Waiting};
+use super::pace::Pace;
 use crate::prefixed::{Handle, WeakHandle};
 use crate::worker::{Limits, Worker};
 
 /// Connections are looked at so often, unless their deadlines are short.
 const LOOK: Duration = Duration::from_secs(1);
 
-#[derive(Debug, Default)]
-pub(crate) struct Clients(RefCell<Vec<Watched>>);
+#[derive(Debug)]
+pub(crate) struct Clients {
+    watched: RefCell<Vec<Watched>>,
+    pub(super) pace: Arc<Pace>,
+}
 
 #[derive(Debug)]
 struct Watched {
@@ -42,6 +46,12 @@ enum Who {
     Http2(Weak<Activity>),
 }
 
+impl Default for Clients {
+    fn default() -> Self {
+        Self { watched: RefCell::default(), pace: Pace::new() }
+    }
+}
+
 impl Clients {
     pub(super) fn add_http1(&self, stream: &Handle, task: &Waker) {
         self.add(Who::Http1(stream.downgrade(), task.clone()));
@@ -53,12 +63,13 @@ impl Clients {
 
     fn add(&self, who: Who) {
         let wait = Wait { waiting: Waiting::No, number: 0, since: Instant::now() };
-        self.0.borrow_mut().push(Watched { who, wait });
+        self.watched.borrow_mut().push(Watched { who, wait });
     }
 
     /// Looks at all connections, ends those whose time is up, and forgets those that have ended.
     fn look(&self, now: Instant, passed: Duration, limits: &Limits) {
-        let mut clients = self.0.borrow_mut();
+        self.pace.passed(passed);
+        let mut clients = self.watched.borrow_mut();
         clients.retain_mut(|watched| watched.look(now, passed, limits));
         // What a flood has left behind.
         let (room, needed) = (clients.capacity(), clients.len());

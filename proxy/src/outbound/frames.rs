@@ -6,6 +6,7 @@
 //! connection error […] of type ENHANCE_YOUR_CALM").
 
 use super::activity::Activity;
+use super::pace::{FRAME_COST, HEADER_BYTES, REQUEST_COST};
 
 /// RFC 9113, section 4.1.
 const HEAD: usize = 9;
@@ -43,21 +44,22 @@ impl Frames {
         self.last_stream
     }
 
-    /// Notes what was read.
-    pub(super) fn read(&mut self, mut bytes: &[u8], activity: &Activity) {
+    /// Notes what was read, up to the frame with which the turn is over; returns how many bytes that are.
+    pub(super) fn read(&mut self, bytes: &[u8], activity: &Activity) -> usize {
+        let mut rest = bytes;
         loop {
-            let skipped = bytes.len().min(self.payload as usize);
+            let skipped = rest.len().min(self.payload as usize);
             self.payload -= skipped as u32;
-            bytes = &bytes[skipped..];
-            if bytes.is_empty() {
-                return;
+            rest = &rest[skipped..];
+            if rest.is_empty() || (self.have == 0 && activity.is_turn_over()) {
+                return bytes.len() - rest.len();
             }
-            let taken = bytes.len().min(HEAD - self.have);
-            self.head[self.have..self.have + taken].copy_from_slice(&bytes[..taken]);
+            let taken = rest.len().min(HEAD - self.have);
+            self.head[self.have..self.have + taken].copy_from_slice(&rest[..taken]);
             self.have += taken;
-            bytes = &bytes[taken..];
+            rest = &rest[taken..];
             if self.have < HEAD {
-                return;
+                return bytes.len();
             }
             self.have = 0;
             self.frame(activity);
@@ -67,6 +69,7 @@ impl Frames {
     fn frame(&mut self, activity: &Activity) {
         let [l0, l1, l2, kind, flags, stream @ ..] = self.head;
         self.payload = u32::from_be_bytes([0, l0, l1, l2]);
+        let mut cost = FRAME_COST;
         match kind {
             DATA if self.payload > 0 => {
                 activity.earn_frames(self.payload / BYTES_PER_FRAME as u32);
@@ -78,13 +81,16 @@ impl Frames {
                 activity.set_in_header_block(flags & END_HEADERS == 0);
                 // Made up for by the request, if it becomes one.
                 activity.spend_frames(2);
+                cost += REQUEST_COST + self.payload / HEADER_BYTES;
             }
             CONTINUATION => {
                 activity.set_in_header_block(flags & END_HEADERS == 0);
                 activity.spend_frames(1);
+                cost += self.payload / HEADER_BYTES;
             }
             _ => activity.spend_frames(1),
         }
+        activity.take_turn(cost);
     }
 }
 

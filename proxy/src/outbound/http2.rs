@@ -1,7 +1,8 @@
 //! A client's HTTP/2 connection: hyper serves it within limits, and what hyper does not bound is bounded
 //! by [`super::stream`] and [`super::clients`].
 
-use std::pin::pin;
+use std::future::poll_fn;
+use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -57,14 +58,35 @@ pub(super) async fn serve(
     let mut serving = pin!(serving);
     let mut watch = worker.shared.drain.watch();
     let result = tokio::select! {
-        result = serving.as_mut() => result,
+        result = in_turns(serving.as_mut(), &activity) => result,
         () = watch.draining() => {
             serving.as_mut().graceful_shutdown();
-            serving.await
+            in_turns(serving, &activity).await
         }
     };
+    let verdict = activity.verdict();
+    let mut is_misuse = activity.is_slow() || verdict.is_some_and(|it| !it.is_friendly());
     if let Err(error) = result {
         tracing::debug!(%client, error = error_chain(&error), "HTTP/2 connection ended");
+        is_misuse |= has_broken_the_protocol(&error);
     }
-    activity.verdict()
+    if is_misuse {
+        activity.pace.is_misused();
+    }
+    verdict
+}
+
+/// Serves, and notes each poll as a turn of the connection.
+async fn in_turns<S: Future>(mut serving: Pin<&mut S>, activity: &Activity) -> S::Output {
+    poll_fn(|cx| {
+        activity.turn_begins();
+        serving.as_mut().poll(cx)
+    })
+    .await
+}
+
+/// Whether it is h2 that has ended the connection: for frames that are wrong, or its own bounds.
+fn has_broken_the_protocol(error: &hyper::Error) -> bool {
+    let cause = std::error::Error::source(error).and_then(|it| it.downcast_ref::<h2::Error>());
+    cause.is_some_and(|it| it.is_library() && it.is_go_away())
 }

@@ -5,8 +5,10 @@ use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
+use std::time::Instant;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::time::{Sleep, sleep_until};
 
 use super::activity::Activity;
 use super::frames::{BYTES_PER_FRAME, Frames};
@@ -20,13 +22,77 @@ pub(super) struct ClientStream {
     stream: Prefixed,
     activity: Arc<Activity>,
     frames: Frames,
+    /// What was read beyond the end of a turn, from `held_at` on.
+    held: Vec<u8>,
+    held_at: usize,
+    /// Until its turn, of a connection that is slow.
+    wait: Option<Pin<Box<Sleep>>>,
     /// All that was to be written has been: the next byte is a frame's first.
     is_between_frames: bool,
 }
 
 impl ClientStream {
     pub(super) fn new(stream: Prefixed, activity: Arc<Activity>) -> Self {
-        Self { stream, activity, frames: Frames::new(), is_between_frames: true }
+        // Where there was misuse lately, who comes anew may be who has just been ended.
+        let wait = activity.pace.is_strict().then(|| wait(&activity));
+        Self {
+            stream,
+            activity,
+            frames: Frames::new(),
+            held: Vec::new(),
+            held_at: 0,
+            wait,
+            is_between_frames: true,
+        }
+    }
+
+    /// Ready when the connection may read on: a turn that is over is followed by the next one once others
+    /// have had theirs, and where it is slow, once it has waited for it.
+    fn poll_turn(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        if self.wait.is_none() && self.activity.is_turn_over() {
+            if !self.activity.is_slow() {
+                cx.waker().wake_by_ref();
+                return Poll::Pending;
+            }
+            self.wait = Some(wait(&self.activity));
+        }
+        if let Some(wait) = &mut self.wait {
+            ready!(wait.as_mut().poll(cx));
+            self.wait = None;
+            self.activity.slow_turn_begins();
+        }
+        Poll::Ready(())
+    }
+
+    /// Reads what the turn has room for; the rest of what has come is held.
+    fn poll_read_turn(
+        &mut self,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let held = &self.held[self.held_at..];
+        if !held.is_empty() {
+            let offered = &held[..held.len().min(buf.remaining())];
+            let taken = self.frames.read(offered, &self.activity);
+            buf.put_slice(&offered[..taken]);
+            self.held_at += taken;
+            if self.held_at == self.held.len() {
+                (self.held, self.held_at) = (Vec::new(), 0);
+            }
+            return Poll::Ready(Ok(()));
+        }
+        let before = buf.filled().len();
+        ready!(Pin::new(&mut self.stream).poll_read(cx, buf))?;
+        let read = &buf.filled()[before..];
+        if !read.is_empty() {
+            self.activity.has_read(cx.waker());
+            let taken = self.frames.read(read, &self.activity);
+            if taken < read.len() {
+                self.held = read[taken..].to_vec();
+                buf.set_filled(before + taken);
+            }
+        }
+        Poll::Ready(Ok(()))
     }
 
     /// Says why the connection ends, where it can be said, and ends it for hyper.
@@ -43,6 +109,11 @@ impl ClientStream {
         self.is_between_frames = written == offered;
         self.activity.earn_frames(1 + (written / BYTES_PER_FRAME) as u32);
     }
+}
+
+/// The wait for the connection's next turn, of all those that are slow.
+fn wait(activity: &Activity) -> Pin<Box<Sleep>> {
+    Box::pin(sleep_until(activity.pace.turn(Instant::now()).into()))
 }
 
 /// RFC 9113, section 6.8.
@@ -62,14 +133,8 @@ impl AsyncRead for ClientStream {
         if let Some(verdict) = this.activity.verdict() {
             return Poll::Ready(Err(this.end(verdict.is_friendly())));
         }
-        let before = buf.filled().len();
-        ready!(Pin::new(&mut this.stream).poll_read(cx, buf))?;
-        let read = &buf.filled()[before..];
-        if !read.is_empty() {
-            this.activity.has_read(cx.waker());
-            this.frames.read(read, &this.activity);
-        }
-        Poll::Ready(Ok(()))
+        ready!(this.poll_turn(cx));
+        this.poll_read_turn(cx, buf)
     }
 }
 
@@ -108,3 +173,6 @@ impl AsyncWrite for ClientStream {
         Pin::new(&mut self.get_mut().stream).poll_shutdown(cx)
     }
 }
+
+#[cfg(test)]
+mod tests;

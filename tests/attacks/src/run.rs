@@ -13,8 +13,12 @@ use weft_tests::lab::{Backend, Client, ClientOptions, Lab, Output, Workload, pol
 use crate::plan::Plan;
 use crate::report::Row;
 
-/// The Service that everybody asks.
+/// The Service that is attacked.
 pub(crate) const ADDRESS: &str = "echo:80";
+
+/// The Service that the other client asks. Its backend is its own: what the attacker's requests do to theirs
+/// is not the sidecar's doing.
+const QUIET: &str = "quiet:80";
 
 /// Descriptors and gauges are back within this time.
 const RETURN_LIMIT: Duration = Duration::from_secs(5);
@@ -25,7 +29,7 @@ const SLACK: u64 = 4 << 20;
 pub(crate) struct World {
     client: Arc<Client>,
     /// Below the client, with the lab last: what stands in it goes first.
-    _backend: Backend,
+    _backends: Vec<Backend>,
     pub(crate) lab: Lab,
 }
 
@@ -47,15 +51,18 @@ struct Cost {
 impl World {
     pub(crate) fn lay() -> Result<World> {
         let lab = Lab::new()?;
-        lab.apply(
-            "apiVersion: v1\nkind: Service\nmetadata:\n  name: echo\n  namespace: default\nspec:\n  \
-             clusterIP: 10.96.1.1\n  clusterIPs:\n  - 10.96.1.1\n  ports:\n  - name: web\n    \
-             port: 80\n    protocol: TCP\n    targetPort: http\n    appProtocol: http\n  selector:\n    \
-             app: echo\n  type: ClusterIP\n---\n",
-        )?;
-        let backend = lab.backend(&Workload::new("echo", "v1", "default"))?;
+        for (name, ip) in [("echo", "10.96.1.1"), ("quiet", "10.96.1.2")] {
+            lab.apply(&format!(
+                "apiVersion: v1\nkind: Service\nmetadata:\n  name: {name}\n  namespace: default\nspec:\n  \
+                 clusterIP: {ip}\n  clusterIPs:\n  - {ip}\n  ports:\n  - name: web\n    \
+                 port: 80\n    protocol: TCP\n    targetPort: http\n    appProtocol: http\n  selector:\n    \
+                 app: {name}\n  type: ClusterIP\n---\n",
+            ))?;
+        }
+        let backends =
+            lab.backends(&["echo", "quiet"].map(|app| Workload::new(app, "v1", "default")))?;
         let client = lab.client_with("default", &ClientOptions::proxy(&["--workers", "1"]))?;
-        Ok(World { client, _backend: backend, lab })
+        Ok(World { client, _backends: backends, lab })
     }
 
     /// Requests of both kinds, so that what is made once is not taken for a leak.
@@ -110,7 +117,7 @@ impl World {
 
     fn witness(&self, seconds: f64) -> Result<Witness> {
         let mut command = self.client.command("weft-client");
-        command.args(["witness", ADDRESS, "--seconds", &seconds.to_string()]);
+        command.args(["witness", QUIET, "--seconds", &seconds.to_string()]);
         let output = Output::of(command)?.success().context("weft-client witness")?;
         serde_json::from_str(&output).context("what the witness tells")
     }
@@ -189,7 +196,8 @@ impl World {
 /// sidecar does for it, and not the kernel.
 pub(crate) fn attack_command(client: &Client, kind: &str, words: &[&str]) -> Command {
     let mut command = client.command("nice");
-    command.args(["-n", "19", "weft-client", "attack", kind, ADDRESS]).args(words);
+    // From whatever the others have.
+    command.args(["-n", "39", "weft-client", "attack", kind, ADDRESS]).args(words);
     command
 }
 

@@ -22,8 +22,8 @@ struct Scenario {
 impl Scenario {
     fn new() -> Self {
         let limits = limits();
-        let activity = Activity::new(&limits);
         let clients = Clients::default();
+        let activity = Activity::new(&limits, &clients.pace);
         clients.add_http2(&activity);
         Self { activity, clients, now: Instant::now(), limits }
     }
@@ -118,11 +118,11 @@ fn the_task_of_an_idle_connection_is_woken() {
 fn connections_that_have_ended_are_forgotten() {
     let scenario = Scenario::new();
     for _ in 0..10_000 {
-        scenario.clients.add_http2(&Activity::new(&scenario.limits));
+        scenario.clients.add_http2(&Activity::new(&scenario.limits, &scenario.clients.pace));
         scenario.clients.add_http1(&Handle::default(), Waker::noop());
     }
     scenario.clients.look(scenario.now, SECOND, &scenario.limits);
-    let watched = scenario.clients.0.borrow();
+    let watched = scenario.clients.watched.borrow();
     assert_eq!(watched.len(), 1);
     assert!(watched.capacity() < 1024, "{}", watched.capacity());
 }

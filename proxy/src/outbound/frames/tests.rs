@@ -1,5 +1,6 @@
 use super::*;
 use crate::outbound::activity::{Activity, Verdict};
+use crate::outbound::pace::Pace;
 use crate::testing::Mesh;
 
 fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
@@ -17,10 +18,15 @@ const PING: u8 = 6;
 fn read(bytes: &[u8], piece: usize, max: u32) -> (Option<usize>, Frames) {
     let mut limits = Mesh::limits();
     limits.http2_max_empty_frames = max;
-    let activity = Activity::new(&limits);
+    let activity = Activity::new(&limits, &Pace::new());
     let mut frames = Frames::new();
     for (number, piece_bytes) in bytes.chunks(piece).enumerate() {
-        frames.read(piece_bytes, &activity);
+        activity.turn_begins();
+        let mut rest = piece_bytes;
+        while !rest.is_empty() {
+            activity.slow_turn_begins();
+            rest = &rest[frames.read(rest, &activity)..];
+        }
         if let Some(verdict) = activity.verdict() {
             assert_eq!(verdict, Verdict::TooManyFrames);
             return (Some((number + 1) * piece), frames);
