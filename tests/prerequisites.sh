@@ -114,6 +114,7 @@ for topic in "$@"; do
         need unshare util-linux
         need nsenter util-linux
         need setpriv util-linux
+        need chrt util-linux
         need curl curl
         need bash bash
         [ "$(id -u)" = 0 ] || need newuidmap uidmap

@@ -188,7 +188,8 @@ async fn to_service(
         Detected::Http1 | Detected::Http2 => {
             let stream = Prefixed::new(accepted.stream, first);
             let is_http2 = detected == Detected::Http2;
-            let activity = is_http2.then(|| Activity::new(&worker.shared.limits, &worker.clients.pace));
+            let activity =
+                is_http2.then(|| Activity::new(&worker.shared.limits, &worker.clients.pace));
             let connection = Rc::new(Connection {
                 worker: worker.clone(),
                 client: accepted.client,

@@ -6,4 +6,5 @@ attacks: ## Floods, slow clients, want of descriptors: what they cost: target/at
 	@$(NEEDS) lab
 	@cargo build --profile demo -p weft-proxy -p weft-init -p weft-tests -p weft-attacks --bins
 	@# Before all else that runs on the machine, where one may: what is felt is then the sidecar's doing.
-	@nice -n -15 $(WEFT_BIN_DIR)/weft-attacks --out $(abspath $(TARGET))/attacks $(if $(ONLY),--only "$(ONLY)")
+	@$$(chrt --fifo 1 true 2>/dev/null && echo chrt --fifo 1) $(WEFT_BIN_DIR)/weft-attacks \
+	    --out $(abspath $(TARGET))/attacks $(if $(ONLY),--only "$(ONLY)")

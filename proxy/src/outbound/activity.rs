@@ -17,6 +17,16 @@ const RESETS_PER_SECOND: f32 = 20.0;
 /// Frames that carry nothing and that a client may send in a second, whatever else it sends.
 const FRAMES_PER_SECOND: f32 = 100.0;
 
+/// A head that is passed on costs far more than most where it is larger than this; of HTTP/2 it may have
+/// come in some bytes.
+const LARGE_HEAD: usize = 16 * 1024;
+
+/// So many large heads beyond what is forgiven make a connection slow.
+const LARGE_HEADS: u32 = 8;
+
+/// Large heads of a second that are forgiven.
+const LARGE_HEADS_PER_SECOND: f32 = 10.0;
+
 /// Frames that carry nothing and that are accounted for by a request: its head, which is counted as
 /// such a frame until it has become a request, and what may come with it (RST_STREAM, WINDOW_UPDATE).
 pub(super) const FRAMES_OF_REQUEST: u32 = 4;
@@ -38,6 +48,8 @@ pub(crate) struct Activity {
     resets: AtomicU32,
     /// The same of frames that carry nothing.
     frames: AtomicU32,
+    /// Large heads that are not forgiven.
+    large_heads: AtomicU32,
     /// What is left of the turn of the connection's task ([`super::pace`]).
     turn: AtomicU32,
     pub(super) pace: Arc<Pace>,
@@ -109,6 +121,7 @@ impl Activity {
             in_header_block: AtomicBool::new(false),
             resets: AtomicU32::new(0),
             frames: AtomicU32::new(0),
+            large_heads: AtomicU32::new(0),
             turn: AtomicU32::new(TURN),
             pace: pace.clone(),
             verdict: AtomicU8::new(0),
@@ -142,11 +155,19 @@ impl Activity {
         self.frames.store(get(&self.frames).saturating_sub(count), Ordering::Relaxed);
     }
 
+    /// A head was read, of which the fields' values are so long.
+    pub(super) fn has_head(&self, bytes: usize) {
+        if bytes > LARGE_HEAD {
+            self.large_heads.store(get(&self.large_heads) + 1, Ordering::Relaxed);
+        }
+    }
+
     /// Whether so much is spent and neither earned nor forgiven that the connection has to wait for its
     /// turns.
     pub(super) fn is_slow(&self) -> bool {
         self.pace.is_too_much(get(&self.resets), self.max_resets)
             || self.pace.is_too_much(get(&self.frames), self.max_frames)
+            || get(&self.large_heads) > LARGE_HEADS
     }
 
     /// The connection's task is polled: a turn, unless it is slow and has to wait for the next one.
@@ -219,9 +240,11 @@ impl Activity {
 
     /// Some time has passed, and with it some of what the client had too much of.
     pub(super) fn forgive(&self, passed: Duration) {
-        for (count, per_second) in
-            [(&self.resets, RESETS_PER_SECOND), (&self.frames, FRAMES_PER_SECOND)]
-        {
+        for (count, per_second) in [
+            (&self.resets, RESETS_PER_SECOND),
+            (&self.frames, FRAMES_PER_SECOND),
+            (&self.large_heads, LARGE_HEADS_PER_SECOND),
+        ] {
             let forgiven = (passed.as_secs_f32() * per_second) as u32;
             count.store(get(count).saturating_sub(forgiven), Ordering::Relaxed);
         }

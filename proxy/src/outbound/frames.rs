@@ -16,6 +16,7 @@ const PREFACE: u32 = 24;
 
 const DATA: u8 = 0;
 const HEADERS: u8 = 1;
+const RST_STREAM: u8 = 3;
 const CONTINUATION: u8 = 9;
 const END_STREAM: u8 = 0x1;
 const END_HEADERS: u8 = 0x4;
@@ -51,7 +52,7 @@ impl Frames {
             let skipped = rest.len().min(self.payload as usize);
             self.payload -= skipped as u32;
             rest = &rest[skipped..];
-            if rest.is_empty() || (self.have == 0 && activity.is_turn_over()) {
+            if rest.is_empty() || (activity.is_turn_over() && self.may_stop_before(rest)) {
                 return bytes.len() - rest.len();
             }
             let taken = rest.len().min(HEAD - self.have);
@@ -64,6 +65,12 @@ impl Frames {
             self.have = 0;
             self.frame(activity);
         }
+    }
+
+    /// Whether what comes next may wait for the next turn: a frame, but not a reset. It would come when the
+    /// request before it has been answered, of which it is to be known that nobody waits for the answer.
+    fn may_stop_before(&self, next: &[u8]) -> bool {
+        self.have == 0 && next.get(3) != Some(&RST_STREAM)
     }
 
     fn frame(&mut self, activity: &Activity) {

@@ -6,6 +6,8 @@ use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::sync::Arc;
 
+use http::{HeaderValue, Request};
+use hyper::body::Incoming;
 use hyper::server::conn::http2;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -41,6 +43,7 @@ pub(super) async fn serve(
     let max_resets = limits.http2_max_resets as usize;
     let max_unread = max_resets.min(UNREAD_RESETS);
     let stream = ClientStream::new(stream, activity.clone());
+    let heads = activity.clone();
     let serving = http2::Builder::new(LocalExecutor)
         .timer(TokioTimer::new())
         .max_concurrent_streams(limits.http2_max_streams)
@@ -53,7 +56,10 @@ pub(super) async fn serve(
         .auto_date_header(false)
         .serve_connection(
             TokioIo::new(stream),
-            service_fn(move |request| request::serve(connection.clone(), request)),
+            service_fn(move |request: Request<Incoming>| {
+                heads.has_head(request.headers().values().map(HeaderValue::len).sum());
+                request::serve(connection.clone(), request)
+            }),
         );
     let mut serving = pin!(serving);
     let mut watch = worker.shared.drain.watch();

@@ -3,9 +3,9 @@
 //!
 //! Whatever a connection brings at once is read in turns, and what others have brought is served in
 //! between. A connection that has spent a part of its budget is slow from then on, until it has earned it
-//! back or is ended: its turns are short, and all slow connections of a worker take them one after the
-//! other, with a pause in between. So it is bounded what all misuse costs together, however many
-//! connections it comes on.
+//! back or is ended; so is one with many large heads, until they are forgiven. Its turns are short, and all
+//! slow connections of a worker take them one after the other, with a pause in between. So it is bounded
+//! what all misuse costs together, however many connections it comes on.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
@@ -14,11 +14,11 @@ use std::time::{Duration, Instant};
 /// What a turn may cost, [`FRAME_COST`] and its like being the unit: 16 requests, or 64 other frames.
 pub(super) const TURN: u32 = 64;
 
-/// The same of a slow connection.
-pub(super) const SLOW_TURN: u32 = 16;
+/// The same of a slow connection: a request and its reset.
+pub(super) const SLOW_TURN: u32 = 5;
 
 /// Between two turns of slow connections.
-pub(super) const SLOW_PAUSE: Duration = Duration::from_millis(5);
+pub(super) const SLOW_PAUSE: Duration = Duration::from_millis(1);
 
 /// How long a slow connection waits for its turn at most, however many others do.
 const LONGEST_WAIT: Duration = Duration::from_secs(1);
@@ -50,11 +50,7 @@ pub(crate) struct Pace {
 
 impl Pace {
     pub(super) fn new() -> Arc<Self> {
-        Arc::new(Self {
-            began: Instant::now(),
-            last: AtomicU64::new(0),
-            strict: AtomicU32::new(0),
-        })
+        Arc::new(Self { began: Instant::now(), last: AtomicU64::new(0), strict: AtomicU32::new(0) })
     }
 
     /// When the next turn of a slow connection is, which the caller thereby has.

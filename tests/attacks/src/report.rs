@@ -14,8 +14,8 @@ pub(crate) struct Report {
     /// The machine's load (1 minute) before the run; its cores.
     load: f64,
     cores: usize,
-    /// The priority at which all but the attackers ran.
-    nice: i64,
+    /// Whether all but the attackers ran before everything else on the machine (SCHED_FIFO).
+    real_time: bool,
     pub(crate) rows: Vec<Row>,
 }
 
@@ -156,11 +156,11 @@ impl Report {
         let load = fs::read_to_string("/proc/loadavg").unwrap_or_default();
         let load = load.split(' ').next().and_then(|load| load.parse().ok()).unwrap_or(0.0);
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
-        // Behind the name in parentheses: the 17th of what follows (proc_pid_stat(5)).
+        // Behind the name in parentheses: the 38th of what follows (proc_pid_stat(5)).
         let stat = fs::read_to_string("/proc/self/stat").unwrap_or_default();
         let fields = stat.rsplit(')').next().unwrap_or_default();
-        let nice = fields.split_whitespace().nth(16).and_then(|nice| nice.parse().ok());
-        Report { load, cores, nice: nice.unwrap_or(0), rows: Vec::new() }
+        let real_time = fields.split_whitespace().nth(37).is_some_and(|priority| priority != "0");
+        Report { load, cores, real_time, rows: Vec::new() }
     }
 
     /// Writes both files; whether all that is asked was met.
@@ -174,14 +174,18 @@ impl Report {
              {SLOWDOWN} × (median of windows without and with the attack, in turn), nothing left \
              behind. One worker; the attacker has the lowest priority (nice 19), so that what others \
              feel is what the sidecar does for it. The other client asks a Service of its own, whose backend \
-             is not under attack.\n\nThe machine: {} cores, load {:.1} before the run{}; the sidecar, \
-             the other client and the backends ran at nice {}.\n\n\
+             is not under attack.\n\nThe machine: {} cores, load {:.1} before the run{}; the \
+             sidecar, the other client and the backends ran {}.\n\n\
              | attack | CPU | memory | p99 of others, ms | connections ended | left behind | missed |\n\
              |---|---|---|---|---|---|---|\n",
             self.cores,
             self.load,
-            if self.load > 0.5 { ": others use it too, and times say less" } else { "" },
-            self.nice,
+            if self.load > 0.5 { ", others use it too" } else { "" },
+            if self.real_time {
+                "before everything else on it (SCHED_FIFO)"
+            } else {
+                "as everything else does, so that times say less where it is not idle"
+            },
         );
         text.extend(self.rows.iter().map(Row::markdown));
         fs::write(out.join("report.md"), text)?;

@@ -192,12 +192,12 @@ impl World {
     }
 }
 
-/// An attack, not started yet. It takes what the others leave of the CPUs: what they then feel is what the
-/// sidecar does for it, and not the kernel.
+/// An attack, not started yet. It takes what the others leave of the CPUs, whatever their scheduling is: what
+/// they then feel is what the sidecar does for it, and not the kernel.
 pub(crate) fn attack_command(client: &Client, kind: &str, words: &[&str]) -> Command {
-    let mut command = client.command("nice");
-    // From whatever the others have.
-    command.args(["-n", "39", "weft-client", "attack", kind, ADDRESS]).args(words);
+    let mut command = client.command("chrt");
+    command.args(["--other", "0", "nice", "-n", "19", "weft-client", "attack", kind, ADDRESS]);
+    command.args(words);
     command
 }
 

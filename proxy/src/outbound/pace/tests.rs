@@ -66,3 +66,19 @@ fn a_slow_connection_that_is_polled_often_has_no_more_turns() {
     activity.slow_turn_begins();
     assert!(!activity.is_turn_over());
 }
+
+#[test]
+fn large_heads_make_slow_and_never_end_a_connection() {
+    let activity = Activity::new(&Mesh::limits(), &Pace::new());
+    (0..1000).for_each(|_| activity.has_head(16 * 1024));
+    assert!(!activity.is_slow());
+    (0..8).for_each(|_| activity.has_head(16 * 1024 + 1));
+    assert!(!activity.is_slow());
+    activity.has_head(60 * 1024);
+    assert!(activity.is_slow());
+    activity.forgive(Duration::from_secs(1));
+    assert!(!activity.is_slow());
+    (0..10_000).for_each(|_| activity.has_head(60 * 1024));
+    assert!(activity.is_slow());
+    assert_eq!(activity.verdict(), None);
+}

@@ -9,6 +9,7 @@ use crate::testing::{Mesh, run};
 
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 const HEADERS: u8 = 1;
+const RST_STREAM: u8 = 3;
 const PING: u8 = 6;
 
 /// What a request costs: [`REQUEST`].
@@ -147,5 +148,23 @@ fn after_misuse_a_new_connection_waits_for_its_first_turn() {
         let mut reader = Reader::of(&bytes, &pace).await;
         assert!(reader.turn().await.is_empty());
         assert_eq!(reader.next_turn().await, bytes);
+    });
+}
+
+/// Else it would come too late: when the request has been answered, and with that been made up for.
+#[test]
+fn a_reset_is_read_in_the_turn_of_its_request() {
+    run(async {
+        let request = frame(HEADERS, 5, &[0x82; 10]);
+        let reset = frame(RST_STREAM, 0, &[0, 0, 0, 8]);
+        let pair = [request, reset].concat();
+        let bytes = [PREFACE, &frame(PING, 0, &[0; 8]), &pair.repeat(100)].concat();
+        let mut reader = Reader::of(&bytes, &Pace::new()).await;
+        let mut read = 0;
+        while read < bytes.len() {
+            reader.activity.earn_frames(u32::MAX);
+            read += reader.next_turn().await.len();
+            assert_eq!((bytes.len() - read) % pair.len(), 0, "in between");
+        }
     });
 }
