@@ -52,11 +52,15 @@ fn queued(ports: [u16; 2]) -> usize {
         .sum()
 }
 
-/// Whether the kernel knows a connection, one that is closing or was closed too, towards this port.
-fn is_port_kept(port: u16) -> bool {
+/// Whether the kernel knows this connection, one that is closing or was closed too, on the side of its first
+/// port.
+fn is_known(ports: [u16; 2]) -> bool {
     let table = std::fs::read_to_string("/proc/net/tcp").unwrap();
-    let mut peers = table.lines().skip(1).filter_map(|line| line.split_whitespace().nth(2));
-    peers.any(|peer| peer.ends_with(&format!(":{port:04X}")))
+    let [local, peer] = ports.map(|port| format!(":{port:04X}"));
+    table.lines().skip(1).any(|line| {
+        let mut ends = line.split_whitespace().skip(1);
+        ends.next().unwrap().ends_with(&local) && ends.next().unwrap().ends_with(&peer)
+    })
 }
 
 #[test]
@@ -218,9 +222,10 @@ fn a_request_that_is_given_up_keeps_no_port() {
         client.send("GET / HTTP/1.1\r\nhost: svc\r\n\r\n").await;
         let mut server = backend.accept().await;
         server.head().await;
-        assert!(is_port_kept(backend.addr.port()));
+        let ports = [server.stream.peer_addr().unwrap().port(), backend.addr.port()];
+        assert!(is_known(ports));
         drop(client);
-        eventually("no port is kept", || !is_port_kept(backend.addr.port())).await;
+        eventually("no port is kept", || !is_known(ports)).await;
         server.end().await;
     });
 }
