@@ -174,13 +174,27 @@ async fn http1_to(url: &Uri) -> Result<http1::SendRequest<Full<Bytes>>> {
     Ok(sender)
 }
 
+/// Returns when the URL's host has an address.
+pub(super) async fn named(url: &Uri) -> Result<()> {
+    let address = address(url)?;
+    while tokio::net::lookup_host(address).await.is_err() {
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    Ok(())
+}
+
 async fn connect(url: &Uri) -> Result<TcpStream> {
-    let host = url.host().context("the URL has no host")?;
-    let host = host.trim_start_matches('[').trim_end_matches(']');
-    let stream = TcpStream::connect((host, url.port_u16().unwrap_or(80))).await;
-    let stream = stream.with_context(|| format!("connect to {host}"))?;
+    let address = address(url)?;
+    let stream = TcpStream::connect(address).await;
+    let stream = stream.with_context(|| format!("connect to {}", address.0))?;
     stream.set_nodelay(true)?;
     Ok(stream)
+}
+
+fn address(url: &Uri) -> Result<(&str, u16)> {
+    let host = url.host().context("the URL has no host")?;
+    let host = host.trim_start_matches('[').trim_end_matches(']');
+    Ok((host, url.port_u16().unwrap_or(80)))
 }
 
 impl Load {

@@ -19,11 +19,15 @@ use http::{Method, Uri};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
 use weft_tests::load::{Change, Failure, Latency, Line, Report};
 
 use self::lane::{Answer, Lane};
 use crate::header;
+
+/// How long names are waited for before the first request: a cluster's DNS may know a new Service late, or have
+/// lost its own sight of the API server, and neither is what is measured.
+const NAME_LIMIT: Duration = Duration::from_secs(30);
 
 #[derive(Args)]
 pub(crate) struct Options {
@@ -123,6 +127,10 @@ pub(crate) async fn run(options: Options) -> Result<()> {
         .iter()
         .map(|url| Arc::new(Target { url: url.clone(), taken: AtomicU64::new(0) }))
         .collect();
+    for target in &targets {
+        // Where it does not come, the requests tell.
+        let _ = timeout(NAME_LIMIT, lane::named(&target.url)).await;
+    }
     let load = Arc::new(Load {
         options,
         began: Instant::now(),
