@@ -71,13 +71,14 @@ struct Case<'a> {
 impl<'a> Case<'a> {
     fn read(text: &'a str) -> Option<Self> {
         let mut lines = text.split('\n');
-        // As hyper reads the target of a request line, where an authority is refused.
-        let target = PathAndQuery::try_from(lines.next()?).ok()?;
+        // As hyper reads the target of a request line: without a path it is none, or an authority, which is
+        // refused.
+        let target = Uri::try_from(lines.next()?).ok().filter(|it| it.authority().is_none())?;
         let prefix = lines.next()?;
         let (kind, value) = lines.next()?.split_once(' ')?;
         let hostname = lines.next().filter(|it| !it.is_empty());
         let host = HOSTS[text.len() % HOSTS.len()];
-        Some(Self { target: Uri::from(target), prefix, kind, value, hostname, host })
+        Some(Self { target, prefix, kind, value, hostname, host })
     }
 
     /// The route with a rule that rewrites and one that redirects; None where it is not even read.
