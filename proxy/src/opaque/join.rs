@@ -26,14 +26,19 @@ const BULK: u64 = 1024 * 1024;
 /// What a pipe holds at most, in bytes: what passes at a time. All pipes of a user, on all of a node's pods, may
 /// hold 64 MiB together (pipe(7), pipe-user-pages-soft).
 const PIPE: usize = 256 * 1024;
-/// Pipes of a thread that wait for the next who needs one.
+/// Pipes of a thread that wait for the next who needs one, as long as anybody does.
 const SPARE_PIPES: usize = 4;
 
 thread_local! {
     static SHARED: RefCell<Vec<u8>> = RefCell::new(vec![0; BUFFER]);
     /// Empty ones.
     static PIPES: RefCell<Vec<Pipe>> = const { RefCell::new(Vec::new()) };
+    /// Of [`Bulk`].
+    static STREAMS: Cell<usize> = const { Cell::new(0) };
 }
+
+/// A stream that goes through pipes, for as long as this lives. With the last one the spare pipes go.
+struct Bulk;
 
 /// Where what was taken from one socket is until another one takes it.
 #[derive(Debug)]
@@ -75,13 +80,18 @@ pub(super) async fn join(
 /// Copies one way until `from` has ended, and ends `to` then.
 async fn copy(from: &TcpStream, to: &TcpStream, passed: &Cell<u64>) -> io::Result<()> {
     let begun = passed.get();
+    let mut bulk = None;
     loop {
         // Both sides may be ready for as long as this connection lives; others want their turn.
         coop::consume_budget().await;
         from.readable().await?;
-        let is_bulk = passed.get() - begun > BULK;
+        if bulk.is_none() && passed.get() - begun > BULK {
+            bulk = Some(Bulk::begin());
+        }
         // Out of descriptors, there is no pipe.
-        if is_bulk && let Some(pipe) = Pipe::take() {
+        if bulk.is_some()
+            && let Some(pipe) = Pipe::take()
+        {
             if !splice_through(pipe, from, to, passed).await? {
                 return end(to);
             }
@@ -144,6 +154,22 @@ async fn splice_through(
     }
     pipe.give_back();
     Ok(filled != Some(0))
+}
+
+impl Bulk {
+    fn begin() -> Self {
+        STREAMS.set(STREAMS.get() + 1);
+        Self
+    }
+}
+
+impl Drop for Bulk {
+    fn drop(&mut self) {
+        STREAMS.set(STREAMS.get() - 1);
+        if STREAMS.get() == 0 {
+            PIPES.take();
+        }
+    }
 }
 
 impl Pipe {

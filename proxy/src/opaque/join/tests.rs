@@ -6,7 +6,7 @@ use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
-use super::{BULK, PIPES, Passed, join};
+use super::{BULK, Bulk, PIPES, Passed, join};
 use crate::prefixed::Prefixed;
 use crate::socket;
 
@@ -74,8 +74,9 @@ fn every_byte_passes_both_ways_whatever_there_is_of_it() {
 }
 
 #[test]
-fn pipes_are_the_threads_and_wait_for_the_next_stream() {
+fn pipes_are_the_threads_and_wait_for_the_next_stream_while_there_is_one() {
     run(async {
+        let another = Bulk::begin();
         for _ in 0..3 {
             let (mut client, near) = pair().await;
             let (far, mut backend) = pair().await;
@@ -93,6 +94,8 @@ fn pipes_are_the_threads_and_wait_for_the_next_stream() {
             // However often something passed, and whatever stream it was.
             assert_eq!(PIPES.with_borrow(Vec::len), 1);
         }
+        drop(another);
+        assert_eq!(PIPES.with_borrow(Vec::len), 0);
     });
 }
 
