@@ -19,7 +19,8 @@ use tower::ServiceBuilder;
 use tower_http::limit::RequestBodyLimitLayer;
 use tower_http::set_header::SetResponseHeaderLayer;
 use tower_http::timeout::TimeoutLayer;
-use tower_http::trace::TraceLayer;
+use tower_http::trace::{DefaultOnFailure, TraceLayer};
+use tracing::Level;
 
 /// The body of a request that has at most [`MAX_BODY_BYTES`].
 pub(super) type RequestBody = tower_http::body::Limited<Incoming>;
@@ -40,7 +41,8 @@ where
     F: Future<Output = Result<Response<Full<Bytes>>, Infallible>> + Send + 'static,
 {
     let service = ServiceBuilder::new()
-        .layer(TraceLayer::new_for_http())
+        // A probe that comes before the sidecar is ready has its answer, 503, and is no error of anybody's.
+        .layer(TraceLayer::new_for_http().on_failure(DefaultOnFailure::new().level(Level::DEBUG)))
         .layer(header(CACHE_CONTROL, "no-store"))
         .layer(header(http::header::X_CONTENT_TYPE_OPTIONS, "nosniff"))
         .layer(TimeoutLayer::with_status_code(StatusCode::SERVICE_UNAVAILABLE, ANSWER_TIMEOUT))

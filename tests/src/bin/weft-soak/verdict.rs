@@ -50,7 +50,7 @@ impl Run {
         let bound = self.lanes.iter().filter(|it| it.lane.breaks).map(|it| it.lane.in_flight());
         let bound: usize = bound.sum();
         let slowest = self.slowest_lane();
-        let (panics, errors) = (self.lines("panicked"), self.lines(" ERROR "));
+        let [panics, errors] = ["panicked", " ERROR "].map(|word| self.lines(word));
         let last = self.samples.last().unwrap_or(&self.idle);
         let restarted = self.status.is_some() || last.started != self.idle.started;
         let (idle, calm) = (&self.idle, &self.calm);
@@ -93,8 +93,8 @@ impl Run {
                 calm.threads.to_string(),
                 calm.threads <= idle.threads,
             ),
-            criterion("panics in the log", "0", panics.to_string(), panics == 0),
-            criterion("errors in the log", "0", errors.to_string(), errors == 0),
+            criterion("panics in the log", "0", told(&panics), panics.is_empty()),
+            criterion("errors in the log", "0", told(&errors), errors.is_empty()),
             criterion(
                 "restarts",
                 "none",
@@ -180,8 +180,16 @@ impl Run {
         self.samples.iter().map(|sample| sample.resident_bytes).fold(0.0, f64::max) / MIB
     }
 
-    fn lines(&self, word: &str) -> usize {
-        self.log.lines().filter(|line| line.contains(word)).count()
+    fn lines(&self, word: &str) -> Vec<&str> {
+        self.log.lines().filter(|line| line.contains(word)).collect()
+    }
+}
+
+/// How many lines, and the first.
+fn told(lines: &[&str]) -> String {
+    match lines {
+        [] => "0".to_owned(),
+        [first, ..] => format!("{}: `{}`", lines.len(), first.replace('|', "/")),
     }
 }
 
