@@ -16,19 +16,21 @@ use crate::socket;
 #[derive(Debug)]
 pub(crate) struct EndpointStream {
     stream: TcpStream,
-    /// Something was written, and nothing read since: neither an answer nor the connection's end.
+    /// Something was written, and nothing read since.
     is_unanswered: bool,
+    /// The endpoint has ended what it sends. What is written after that, into a tunnel, has to arrive.
+    has_ended: bool,
 }
 
 impl EndpointStream {
     pub(crate) fn new(stream: TcpStream) -> Self {
-        Self { stream, is_unanswered: false }
+        Self { stream, is_unanswered: false, has_ended: false }
     }
 }
 
 impl Drop for EndpointStream {
     fn drop(&mut self) {
-        if self.is_unanswered {
+        if self.is_unanswered && !self.has_ended {
             socket::reset_on_close(&self.stream);
         }
     }
@@ -41,8 +43,10 @@ impl AsyncRead for EndpointStream {
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let this = self.get_mut();
+        let (before, room) = (buf.filled().len(), buf.remaining());
         let read = ready!(Pin::new(&mut this.stream).poll_read(cx, buf));
         this.is_unanswered = false;
+        this.has_ended |= read.is_ok() && room > 0 && buf.filled().len() == before;
         Poll::Ready(read)
     }
 }

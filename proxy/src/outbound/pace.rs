@@ -14,8 +14,8 @@ use std::time::{Duration, Instant};
 /// What a turn may cost, [`FRAME_COST`] and its like being the unit: 16 requests, or 64 other frames.
 pub(super) const TURN: u32 = 64;
 
-/// The same of a slow connection: a request and its reset.
-pub(super) const SLOW_TURN: u32 = 5;
+/// The same of a slow connection: its first frames and a request with all that belongs to it.
+pub(super) const SLOW_TURN: u32 = 8;
 
 /// Between two turns of slow connections.
 pub(super) const SLOW_PAUSE: Duration = Duration::from_millis(1);

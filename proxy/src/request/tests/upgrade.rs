@@ -63,6 +63,26 @@ fn a_websocket_passes_bytes_both_ways() {
 }
 
 #[test]
+fn what_a_client_says_last_arrives_after_the_server_has_ended() {
+    run(async {
+        let (_mesh, mut client, backend) = pair().await;
+        client.send(WEBSOCKET).await;
+        let mut server = backend.accept().await;
+        server.head().await;
+        server
+            .send("HTTP/1.1 101 Switching Protocols\r\nconnection: Upgrade\r\nupgrade: websocket\r\n\r\n")
+            .await;
+        client.head().await;
+        server.finish().await;
+        assert_eq!(client.rest().await, "");
+        client.send("last words").await;
+        client.finish().await;
+        // No reset, which would take what is still on its way.
+        assert_eq!(server.rest().await, "last words");
+    });
+}
+
+#[test]
 fn what_the_client_sends_with_its_request_passes() {
     run(async {
         let (_mesh, mut client, backend) = pair().await;
