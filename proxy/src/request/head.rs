@@ -11,14 +11,6 @@ use http_body::Body;
 
 use crate::fault::{Fault, Kind};
 
-const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
-const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
-const HTTP2_SETTINGS: HeaderName = HeaderName::from_static("http2-settings");
-
-/// What belongs to one connection whether its Connection header says so or not.
-static HOP_BY_HOP: [HeaderName; 6] =
-    [KEEP_ALIVE, PROXY_CONNECTION, TRANSFER_ENCODING, UPGRADE, HTTP2_SETTINGS, TE];
-
 /// Brings a request into the form that the rest works with: the target in origin form (or `*`, or
 /// an authority for CONNECT), one Host header.
 ///
@@ -149,29 +141,25 @@ pub(crate) fn upgrade(parts: &Parts) -> Option<HeaderValue> {
 /// Connection header field itself". `TE: trailers` stays: gRPC servers ask for it, and it is all that
 /// HTTP/2 allows of TE.
 pub(crate) fn strip_hop_by_hop(headers: &mut HeaderMap) {
-    // Most messages have none.
-    if !headers.keys().any(is_hop_by_hop) {
+    // Most messages have none, and gRPC's only what stays.
+    let stays = |name: &HeaderName, value: &HeaderValue| *name == TE && value == "trailers";
+    if !headers.iter().any(|(name, value)| is_hop_by_hop(name) && !stays(name, value)) {
         return;
     }
     let trailers = headers
         .get_all(TE)
         .iter()
         .any(|value| tokens(value).any(|token| token.eq_ignore_ascii_case("trailers")));
-    if headers.contains_key(CONNECTION) {
-        let named: Vec<HeaderName> = headers
-            .get_all(CONNECTION)
-            .iter()
-            .flat_map(tokens)
-            .filter_map(|token| HeaderName::try_from(token).ok())
-            // A client could otherwise remove what the proxy and the application rely on.
-            .filter(|name| *name != HOST)
-            .collect();
-        for name in named {
-            headers.remove(name);
-        }
-        headers.remove(CONNECTION);
-    }
-    for name in &HOP_BY_HOP {
+    let named = headers
+        .get_all(CONNECTION)
+        .iter()
+        .flat_map(tokens)
+        .filter_map(|token| HeaderName::try_from(token).ok())
+        // A client could otherwise remove what the proxy and the application rely on.
+        .filter(|name| *name != HOST);
+    let known = headers.keys().filter(|name| is_hop_by_hop(name)).cloned();
+    let removed: Vec<HeaderName> = named.chain(known).collect();
+    for name in removed {
         headers.remove(name);
     }
     if trailers {
@@ -179,8 +167,18 @@ pub(crate) fn strip_hop_by_hop(headers: &mut HeaderMap) {
     }
 }
 
+/// What belongs to one connection whether its Connection header says so or not.
 fn is_hop_by_hop(name: &HeaderName) -> bool {
-    *name == CONNECTION || HOP_BY_HOP.contains(name)
+    matches!(
+        name.as_str(),
+        "connection"
+            | "http2-settings"
+            | "keep-alive"
+            | "proxy-connection"
+            | "te"
+            | "transfer-encoding"
+            | "upgrade"
+    )
 }
 
 /// Puts an upgrade back that [`strip_hop_by_hop`] has removed: it concerns both sides.

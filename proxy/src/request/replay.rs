@@ -21,8 +21,8 @@ pub(super) struct Replay {
 /// Headers, one after the other: the lengths of name and value, then their bytes.
 struct Headers(Vec<u8>);
 
-/// A length before its bytes.
-const LENGTH: usize = size_of::<u32>();
+/// The two lengths: a word, of which the name's is the upper half.
+const LENGTHS: usize = size_of::<u64>();
 
 impl Replay {
     /// None where the body is not kept.
@@ -65,12 +65,12 @@ impl Headers {
     /// None for headers that are longer than 4 GiB.
     fn of(headers: &HeaderMap) -> Option<Self> {
         let lines = || headers.iter().map(|(name, value)| (name.as_str(), value.as_bytes()));
-        let size = lines().map(|(name, value)| 2 * LENGTH + name.len() + value.len()).sum();
+        let size = lines().map(|(name, value)| LENGTHS + name.len() + value.len()).sum();
         let mut bytes = Vec::with_capacity(size);
         for (name, value) in lines() {
-            for length in [name.len(), value.len()] {
-                bytes.extend(u32::try_from(length).ok()?.to_le_bytes());
-            }
+            let [name_length, value_length] = [name.len(), value.len()].map(u32::try_from);
+            let lengths = u64::from(name_length.ok()?) << 32 | u64::from(value_length.ok()?);
+            bytes.extend_from_slice(&lengths.to_le_bytes());
             bytes.extend_from_slice(name.as_bytes());
             bytes.extend_from_slice(value);
         }
@@ -82,18 +82,14 @@ impl Headers {
         let mut map = HeaderMap::new();
         let mut rest = self.0.as_slice();
         while !rest.is_empty() {
-            let (name, value) = (take_length(&mut rest)?, take_length(&mut rest)?);
-            let (name, value) = (rest.split_off(..name)?, rest.split_off(..value)?);
+            let lengths = u64::from_le_bytes(rest.split_off(..LENGTHS)?.try_into().ok()?);
+            let name = rest.split_off(..usize::try_from(lengths >> 32).ok()?)?;
+            let value = rest.split_off(..lengths as u32 as usize)?;
             let name = HeaderName::from_bytes(name).ok()?;
             map.append(name, HeaderValue::from_bytes(value).ok()?);
         }
         Some(map)
     }
-}
-
-fn take_length(bytes: &mut &[u8]) -> Option<usize> {
-    let length = bytes.split_off(..LENGTH)?;
-    usize::try_from(u32::from_le_bytes(length.try_into().ok()?)).ok()
 }
 
 #[cfg(test)]

@@ -14,6 +14,10 @@ async fn pair() -> (Mesh, Peer, RawBackend) {
     (mesh, client, backend)
 }
 
+/// What the backend answers to [`WEBSOCKET`] when it agrees.
+const SWITCHED: &str =
+    "HTTP/1.1 101 Switching Protocols\r\nconnection: Upgrade\r\nupgrade: websocket\r\n\r\n";
+
 #[test]
 fn a_websocket_passes_bytes_both_ways() {
     run(async {
@@ -69,9 +73,7 @@ fn what_a_client_says_last_arrives_after_the_server_has_ended() {
         client.send(WEBSOCKET).await;
         let mut server = backend.accept().await;
         server.head().await;
-        server
-            .send("HTTP/1.1 101 Switching Protocols\r\nconnection: Upgrade\r\nupgrade: websocket\r\n\r\n")
-            .await;
+        server.send(SWITCHED).await;
         client.head().await;
         server.finish().await;
         assert_eq!(client.rest().await, "");
@@ -92,9 +94,7 @@ fn what_the_client_sends_with_its_request_passes() {
         let mut server = backend.accept().await;
         server.head().await;
         assert!(server.is_silent(), "sent before the backend has agreed");
-        server
-            .send("HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\nupgrade: websocket\r\n\r\n")
-            .await;
+        server.send(SWITCHED).await;
         client.head().await;
         server.expect("early frame").await;
     });

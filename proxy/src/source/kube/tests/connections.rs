@@ -61,6 +61,11 @@ async fn until_endpoint(scenario: &mut Scenario, service: usize, address: &str) 
     soon("the endpoint", scenario.until("the endpoint", shown)).await;
 }
 
+/// Until so many watches have been begun in all.
+async fn all_again(api: &ApiServer, watches: usize) {
+    soon("all again", api.until("all again", |api| api.requests("watch").len() >= watches)).await;
+}
+
 fn services(client: kube::Client) -> Api<LeanObject> {
     Api::all_with(client, &ApiResource::from_gvk(&GroupVersionKind::gvk("", "v1", "Service")))
 }
@@ -119,8 +124,7 @@ async fn a_connection_that_gets_stuck_is_replaced_and_its_watches_go_on() {
     wire.stick();
     api.apply(slice(&name(0), &["10.0.0.9"]));
     until_endpoint(&mut scenario, 0, "10.0.0.9").await;
-    let again = api.until("all again", |api| api.requests("watch").len() >= begun + watches);
-    soon("all again", again).await;
+    all_again(&api, begun + watches).await;
     api.apply(slice(&name(1), &["10.0.0.8"]));
     until_endpoint(&mut scenario, 1, "10.0.0.8").await;
     assert_eq!(api.requests("list").len(), lists, "nothing is listed anew");
@@ -147,8 +151,7 @@ async fn after_goaway_watches_go_on_and_what_comes_next_has_another_connection()
     api.end_watches();
     api.apply(slice(&name(1), &["10.0.0.8"]));
     until_endpoint(&mut scenario, 1, "10.0.0.8").await;
-    let again = api.until("all again", |api| api.requests("watch").len() >= begun + watches);
-    soon("all again", again).await;
+    all_again(&api, begun + watches).await;
     assert_eq!(api.requests("list").len(), lists, "nothing is listed anew");
     assert_eq!(scenario.metric("weft_source_errors_total"), "0");
     soon("the first connection's end", wire.until_open(1)).await;
