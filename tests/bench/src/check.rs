@@ -30,6 +30,12 @@ impl Counts {
         Ok(Counts(counts))
     }
 
+    /// How many came since.
+    pub(crate) fn since(self) -> Result<u64> {
+        let now: u64 = Counts::now()?.0.iter().sum();
+        Ok(now - self.0.iter().sum::<u64>())
+    }
+
     /// Whether what came since was split as the route says: nothing to v1, 90/10 to the others.
     ///
     /// A proxy may draw by chance: five standard deviations are let pass. Connections that pass
@@ -77,7 +83,6 @@ async fn ask(target: &str, work: Work, user: &str) -> Result<Response<Incoming>>
             ("/", Bytes::new())
         }
     };
-    let is_http2 = matches!(work, Work::Http2ToHttp1 | Work::Http2 | Work::Grpc);
     let mut request = Request::new(Full::new(body.clone()));
     if !body.is_empty() {
         *request.method_mut() = Method::POST;
@@ -88,7 +93,7 @@ async fn ask(target: &str, work: Work, user: &str) -> Result<Response<Incoming>>
         request.headers_mut().insert("te", "trailers".parse()?);
     }
     let stream = TokioIo::new(tokio::net::TcpStream::connect(target).await?);
-    if is_http2 {
+    if work.is_http2() {
         *request.uri_mut() = format!("http://{target}{path}").parse()?;
         let (mut sender, connection) = http2::handshake(LocalExecutor, stream).await?;
         tokio::task::spawn_local(connection);

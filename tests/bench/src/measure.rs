@@ -74,6 +74,16 @@ impl Work {
         }
     }
 
+    /// Whether clients speak HTTP/2.
+    pub(crate) fn is_http2(self) -> bool {
+        matches!(self, Work::Http2ToHttp1 | Work::Http2 | Work::Grpc)
+    }
+
+    /// Whether an answer takes so long that a short run has few of them.
+    pub(crate) fn is_large(self) -> bool {
+        matches!(self, Work::Mib | Work::Tcp)
+    }
+
     /// What one answer counts for, and how that is called.
     pub(crate) fn unit(self) -> (f64, &'static str) {
         match self {
@@ -90,6 +100,8 @@ pub(crate) struct Measure {
     pub(crate) name: String,
     pub(crate) unit: &'static str,
     pub(crate) values: BTreeMap<Proxy, Vec<f64>>,
+    /// The values are what is added to something: a round's can be about zero, or less.
+    is_added: bool,
 }
 
 /// Median, least and greatest.
@@ -102,7 +114,12 @@ pub(crate) struct Spread {
 
 impl Measure {
     pub(crate) fn new(name: impl Into<String>, unit: &'static str) -> Measure {
-        Measure { name: name.into(), unit, values: BTreeMap::new() }
+        Measure { name: name.into(), unit, values: BTreeMap::new(), is_added: false }
+    }
+
+    /// Of values that are added to something.
+    pub(crate) fn added(name: impl Into<String>, unit: &'static str) -> Measure {
+        Measure { is_added: true, ..Measure::new(name, unit) }
     }
 
     pub(crate) fn add(&mut self, proxy: Proxy, value: f64) {
@@ -113,9 +130,13 @@ impl Measure {
         Spread::of(self.values.get(&proxy)?.clone())
     }
 
-    /// Weft's figure to a peer's: the median of the rounds' ratios. What a shared machine does for some
-    /// seconds, both of a round have felt; their medians may be of different rounds.
+    /// Weft's figure to a peer's: the median of the rounds' ratios. What a shared machine does for a
+    /// while, both of a round have felt; their medians may be of different rounds. Of what is added it is
+    /// the ratio of the medians.
     pub(crate) fn ratio(&self, peer: Proxy) -> Option<f64> {
+        if self.is_added {
+            return Some(self.median(Proxy::Weft)? / self.median(peer)?);
+        }
         let (weft, peer) = (self.values.get(&Proxy::Weft)?, self.values.get(&peer)?);
         let ratios = weft.iter().zip(peer).map(|(weft, peer)| weft / peer);
         Spread::of(ratios.collect()).map(|spread| spread.median)

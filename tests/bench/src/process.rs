@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use nix::sys::signal::{Signal, kill};
+use nix::time::clock_getcpuclockid;
 use nix::unistd::Pid;
 
 use crate::namespace::FOLDER;
@@ -58,19 +59,15 @@ impl Process {
     }
 
     /// What it and its children have used of CPUs so far, in seconds, of the user's and the kernel's
-    /// time: to the nanosecond (sched-stats(5)), for the ticks of proc(5), stat, are a hundredth of a second.
-    /// Threads that have ended do not count.
+    /// time. By the processes' clocks, which count what runs just now too: the files of proc(5) are up to
+    /// a tick behind.
     pub fn cpu_seconds(&self) -> Result<f64> {
-        let mut nanoseconds = 0;
+        let mut used = Duration::ZERO;
         for pid in self.tree() {
-            for task in fs::read_dir(format!("/proc/{pid}/task"))? {
-                // One that ends just now has no file any more.
-                let Ok(stat) = fs::read_to_string(task?.path().join("schedstat")) else { continue };
-                let used = stat.split_whitespace().next().context("an empty schedstat")?;
-                nanoseconds += used.parse::<u64>()?;
-            }
+            let clock = clock_getcpuclockid(Pid::from_raw(pid.try_into()?))?;
+            used += Duration::from(clock.now()?);
         }
-        Ok(nanoseconds as f64 / 1e9)
+        Ok(used.as_secs_f64())
     }
 
     /// Its resident memory with that of its children, in MiB.

@@ -13,13 +13,13 @@ use crate::asked::asked;
 use crate::measure::{Measure, Spread, Work};
 use crate::plot;
 use crate::proxy::Proxy;
-use crate::run::Results;
+use crate::run::{Length, Results};
 
 /// `report.json`.
 #[derive(Debug, Serialize)]
 struct Report<'r> {
-    rounds: u32,
-    seconds_per_run: u32,
+    /// Turns that were done again because the machine's host had taken much of them for others.
+    repeated: u32,
     measures: Vec<Entry<'r>>,
 }
 
@@ -27,6 +27,8 @@ struct Report<'r> {
 struct Entry<'r> {
     name: &'r str,
     unit: &'r str,
+    /// How many values of each proxy there are.
+    rounds: usize,
     /// Medians.
     weft: Option<f64>,
     peers: BTreeMap<&'static str, f64>,
@@ -60,9 +62,7 @@ pub(crate) fn write(results: &Results, folder: &Path) -> Result<()> {
     let bounds: Vec<&Bound> = entries.iter().flat_map(|entry| &entry.bounds).collect();
     let met = bounds.iter().filter(|bound| bound.met == Some(true)).count();
     let closing = format!("{met} of {} asked figures are met", bounds.len());
-    let Results { length, .. } = results;
-    let (rounds, seconds_per_run) = (length.rounds, length.seconds);
-    let report = Report { rounds, seconds_per_run, measures: entries };
+    let report = Report { repeated: results.repeated, measures: entries };
     fs::write(folder.join("report.json"), serde_json::to_string_pretty(&report)? + "\n")?;
     println!("{page}\n{closing}; written to {}", folder.display());
     Ok(())
@@ -83,6 +83,7 @@ fn entry(measure: &Measure) -> Entry<'_> {
     Entry {
         name: &measure.name,
         unit: measure.unit,
+        rounds: measure.values.get(&Proxy::Weft).map_or(0, Vec::len),
         weft: measure.median(Proxy::Weft),
         peers: peers.map(|(name, spread)| (*name, spread.median)).collect(),
         asked: (!bounds.is_empty()).then(|| {
@@ -97,15 +98,28 @@ fn entry(measure: &Measure) -> Entry<'_> {
 
 fn page(results: &Results, entries: &[Entry<'_>]) -> Result<String> {
     let mut page = String::from("# Weft and its peers on the same work\n\n");
-    let (rounds, seconds) = (results.length.rounds, results.length.seconds);
+    let Length { small, large, .. } = results.length;
     writeln!(
         page,
         "Each proxy has one thread and one core, load and backend another one; all are reached\n\
          through a redirect, as a sidecar is. Requests match a header and are split 90/10. The\n\
-         figures are medians of {rounds} interleaved rounds of {seconds} s, least and greatest in\n\
-         brackets; *Weft to it* is the median of the rounds' ratios, and what is asked is asked of\n\
-         these. *Floor* is hyper's server joined to hyper's client, with nothing between them.\n"
+         figures are medians of {} interleaved rounds of {} ms ({} of {} ms where answers are\n\
+         large), least and greatest in brackets; *Weft to it* is the median of the rounds' ratios\n\
+         (of what is added, the ratio of the medians), and what is asked is asked of these.\n\
+         *Floor* is hyper's server joined to hyper's client, with nothing between them.\n",
+        small.count,
+        small.turn.as_millis(),
+        large.count,
+        large.turn.as_millis(),
     )?;
+    if results.repeated > 0 {
+        writeln!(
+            page,
+            "{} turns were done again: the machine's host had taken more than 4 % of a CPU from\n\
+             them.\n",
+            results.repeated
+        )?;
+    }
     if let Some(rate) = results.rate {
         writeln!(
             page,

@@ -1,35 +1,63 @@
 //! A whole run: everything started, memory, saturation, fixed rate; measured in interleaved rounds.
 
+use std::cell::Cell;
 use std::collections::BTreeMap;
+use std::fs;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
+use nix::unistd::{SysconfVar, sysconf};
 use weft_bench::process::Process;
 
 use crate::check::{self, Counts};
-use crate::load::{self, Load};
+use crate::load;
 use crate::measure::{Measure, Work};
 use crate::proxy::{self, Proxy};
 use crate::world::{self, Cores};
 use crate::{Options, asked};
 
-/// How many rounds, and how long one run of one proxy is.
+/// How often the proxies have their turns, and how long one is. Many short ones tell more than few long
+/// ones of the same time: a shared machine changes its speed within a second.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Rounds {
+    pub(crate) count: u32,
+    pub(crate) turn: Duration,
+}
+
+/// How much is measured.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Length {
-    pub(crate) rounds: u32,
-    pub(crate) seconds: u32,
+    pub(crate) small: Rounds,
+    /// Of work whose answers take long.
+    pub(crate) large: Rounds,
+    /// Until then turns that were disturbed are done again.
+    patience: Duration,
 }
 
 impl Length {
-    pub(crate) const FULL: Length = Length { rounds: 11, seconds: 1 };
-    pub(crate) const QUICK: Length = Length { rounds: 2, seconds: 1 };
+    pub(crate) const FULL: Length = Length::of(45, 11, Duration::from_secs(12 * 60));
+    pub(crate) const QUICK: Length = Length::of(8, 2, Duration::from_secs(2 * 60));
+
+    const fn of(small: u32, large: u32, patience: Duration) -> Length {
+        Length {
+            patience,
+            small: Rounds { count: small, turn: Duration::from_millis(250) },
+            large: Rounds { count: large, turn: Duration::from_secs(1) },
+        }
+    }
+
+    fn rounds(self, work: Work) -> Rounds {
+        if work.is_large() { self.large } else { self.small }
+    }
 }
 
 /// What was seen.
 pub(crate) struct Results {
     pub(crate) measures: Vec<Measure>,
     pub(crate) length: Length,
+    /// Turns that were done again.
+    pub(crate) repeated: u32,
     /// Requests a second of the runs at a fixed rate.
     pub(crate) rate: Option<f64>,
 }
@@ -37,11 +65,27 @@ pub(crate) struct Results {
 /// How many connections are held open where memory is measured.
 const HELD: usize = 1000;
 
+/// Before and after what is measured of a load: connections are made and ended then.
+const LEAD: Duration = Duration::from_millis(50);
+const TAIL: Duration = Duration::from_millis(50);
+
+/// Seconds of a CPU that may be taken in each second of a turn, of all CPUs together. It is told in ticks,
+/// of which a turn has some tens.
+const MUCH: f64 = 0.04;
+
+/// What came through a proxy in so many seconds, and what CPU time it took for it.
+struct Used {
+    requests: u64,
+    cpu: f64,
+    seconds: f64,
+}
+
 struct Bench {
     processes: BTreeMap<Proxy, Process>,
     length: Length,
     only: String,
     start: Instant,
+    repeated: Cell<u32>,
     measures: Vec<Measure>,
 }
 
@@ -56,6 +100,7 @@ pub(crate) fn run(options: &Options, cores: Cores, length: Length) -> Result<Res
         length,
         only: options.only.clone(),
         start: Instant::now(),
+        repeated: Cell::new(0),
         measures: Vec::new(),
     };
     for proxy in Proxy::PROCESSES {
@@ -73,7 +118,7 @@ pub(crate) fn run(options: &Options, cores: Cores, length: Length) -> Result<Res
         bench.saturate(work)?;
     }
     let rate = bench.paced()?;
-    Ok(Results { measures: bench.measures, length, rate })
+    Ok(Results { measures: bench.measures, length, repeated: bench.repeated.get(), rate })
 }
 
 impl Bench {
@@ -114,15 +159,15 @@ impl Bench {
                 _ => "1/s",
             },
         );
-        for round in 0..self.length.rounds {
+        let Rounds { count: rounds, turn } = self.length.rounds(work);
+        for round in 0..rounds {
             for proxy in in_turn(round) {
                 let Some(target) = proxy.target(work) else { continue };
-                let seconds = self.length.seconds;
-                let (load, used) = self
-                    .measured(proxy, work, || load::saturate(work, &target, seconds))
+                let used = self
+                    .undisturbed(|| self.measured(proxy, work, &target, turn))
                     .with_context(|| format!("{}, {}", proxy.name(), work.title()))?;
-                let done = load.answers as f64 * count;
-                let (own_cpu, own_rate) = (used * 1e6 / done, done / load.seconds);
+                let done = used.requests as f64 * count;
+                let (own_cpu, own_rate) = (used.cpu * 1e6 / done, done / used.seconds);
                 cpu.add(proxy, own_cpu);
                 rate.add(proxy, own_rate);
                 self.say(&format!(
@@ -142,27 +187,31 @@ impl Bench {
         if !self.wants(asked::LATENCY[0].1) {
             return Ok(None);
         }
+        let Rounds { count: rounds, turn } = self.length.rounds(Work::Http1);
         let title = asked::rate(Work::Http1);
         let known = self.measures.iter().find(|measure| measure.name == title);
         let rate = match known.and_then(|measure| measure.median(Proxy::Envoy)) {
             Some(capacity) => capacity / 2.0,
             None => {
                 let target = Proxy::Envoy.target(Work::Http1).context("Envoy's address")?;
-                let load = load::saturate(Work::Http1, &target, self.length.seconds)?;
-                load.answers as f64 / load.seconds / 2.0
+                let used = self.measured(Proxy::Envoy, Work::Http1, &target, turn)?;
+                used.requests as f64 / used.seconds / 2.0
             }
         };
-        let length = Duration::from_secs(u64::from(self.length.seconds));
-        let mut measures = asked::LATENCY.map(|(_, name)| Measure::new(name, "µs"));
-        for round in 0..self.length.rounds {
+        let mut measures = asked::LATENCY.map(|(_, name)| Measure::added(name, "µs"));
+        for round in 0..rounds {
             let direct = Proxy::Direct.target(Work::Http1).context("the backend's address")?;
-            let direct = load::paced::paced(&direct, rate, length)?;
+            let direct = self.undisturbed(|| load::paced::paced(&direct, rate, turn))?;
             for proxy in in_turn(round) {
                 let target = proxy.target(Work::Http1).context("everybody can HTTP/1.1")?;
-                let before = Counts::now()?;
-                let times = load::paced::paced(&target, rate, length)
-                    .with_context(|| format!("{} at {rate:.0}/s", proxy.name()))?;
-                before.check_shares(times.count(), Work::Http1)?;
+                let turn = || {
+                    let before = Counts::now()?;
+                    let times = load::paced::paced(&target, rate, turn)
+                        .with_context(|| format!("{} at {rate:.0}/s", proxy.name()))?;
+                    before.check_shares(times.count(), Work::Http1)?;
+                    Ok(times)
+                };
+                let times = self.undisturbed(turn)?;
                 let mut line = format!("{:<8} {:<26}", proxy.name(), "at a fixed rate");
                 for (measure, (share, _)) in measures.iter_mut().zip(asked::LATENCY) {
                     let added = times.percentile(share) - direct.percentile(share);
@@ -176,27 +225,46 @@ impl Bench {
         Ok(Some(rate))
     }
 
-    /// A load, with what the proxy used of CPUs meanwhile in seconds, checked.
-    fn measured(
-        &self,
-        proxy: Proxy,
-        work: Work,
-        load: impl FnOnce() -> Result<Load>,
-    ) -> Result<(Load, f64)> {
+    /// What a proxy uses for a turn's length in the midst of a load, which is checked.
+    fn measured(&self, proxy: Proxy, work: Work, target: &str, turn: Duration) -> Result<Used> {
         let process = self.processes.get(&proxy).context("it runs")?;
-        let counts = Counts::now()?;
-        let before = process.cpu_seconds()?;
-        let load = load()?;
-        // What is still on its way belongs to the load.
-        sleep(Duration::from_millis(20));
-        let used = process.cpu_seconds()? - before;
-        counts.check_shares(load.answers, work)?;
-        Ok((load, used))
+        let before = Counts::now()?;
+        let (answers, used) = load::saturate(work, target, LEAD + turn + TAIL, || {
+            sleep(LEAD);
+            let (start, cpu, counts) = (Instant::now(), process.cpu_seconds()?, Counts::now()?);
+            sleep(turn);
+            let (seconds, cpu) = (start.elapsed().as_secs_f64(), process.cpu_seconds()? - cpu);
+            Ok(Used { requests: counts.since()?, cpu, seconds })
+        })?;
+        before.check_shares(answers, work)?;
+        ensure!(used.requests > 0, "no request reached the backend in {turn:?}");
+        Ok(used)
+    }
+
+    /// What a turn yields, which is done again where the machine's host has taken much of it for others.
+    fn undisturbed<T>(&self, turn: impl Fn() -> Result<T>) -> Result<T> {
+        loop {
+            let (start, stolen) = (Instant::now(), stolen()?);
+            let seen = turn()?;
+            let share = (self::stolen()? - stolen) / start.elapsed().as_secs_f64();
+            if share <= MUCH || self.start.elapsed() > self.length.patience {
+                return Ok(seen);
+            }
+            self.repeated.set(self.repeated.get() + 1);
+        }
     }
 
     fn say(&self, line: &str) {
         eprintln!("{:>4} s  {line}", self.start.elapsed().as_secs());
     }
+}
+
+/// What the machine's host has taken of its CPUs so far, in seconds of a CPU (proc(5), stat: `steal`).
+fn stolen() -> Result<f64> {
+    let stat = fs::read_to_string("/proc/stat")?;
+    let ticks = stat.split_whitespace().nth(8).context("no steal in /proc/stat")?;
+    let second = sysconf(SysconfVar::CLK_TCK)?.context("no length of a tick")?;
+    Ok(ticks.parse::<f64>()? / second as f64)
 }
 
 /// All proxies; each round begins with another one.

@@ -6,11 +6,3 @@ pub(crate) mod paced;
 mod tools;
 
 pub(crate) use tools::saturate;
-
-/// What a client has seen.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Load {
-    /// Answers, all of them 2xx.
-    pub(crate) answers: u64,
-    pub(crate) seconds: f64,
-}
