@@ -26,7 +26,7 @@ pub(crate) struct Plan {
 
 impl Plan {
     const fn flood(kind: &'static str) -> Plan {
-        Plan { kind, seconds: 1.0, rounds: 3, connections: 1, is_ended: true }
+        Plan { kind, seconds: 1.0, rounds: 5, connections: 1, is_ended: true }
     }
 
     /// Of connections that are held until a deadline of 10 s.

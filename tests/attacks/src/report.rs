@@ -14,7 +14,7 @@ pub(crate) struct Report {
     /// The machine's load (1 minute) before the run; its cores.
     load: f64,
     cores: usize,
-    /// Whether all but the attackers ran before everything else on the machine (SCHED_FIFO).
+    /// Whether all but the attackers and what they ask ran before everything else on the machine (SCHED_FIFO).
     real_time: bool,
     pub(crate) rows: Vec<Row>,
 }
@@ -172,10 +172,10 @@ impl Report {
              attacker's (CPU: user and system, without what the other client costs; memory: what the \
              sidecar's grows by, beside the attacker's whole), p99 of another client at most \
              {SLOWDOWN} × (median of windows without and with the attack, in turn), nothing left \
-             behind. One worker; the attacker has the lowest priority (nice 19), so that what others \
-             feel is what the sidecar does for it. The other client asks a Service of its own, whose backend \
-             is not under attack.\n\nThe machine: {} cores, load {:.1} before the run{}; the \
-             sidecar, the other client and the backends ran {}.\n\n\
+             behind. One worker; the attacker and the backend that it asks have a low priority, so that \
+             what others feel is what the sidecar does for it. The other client asks a Service of its own, \
+             whose backend is not under attack.\n\nThe machine: {} cores, load {:.1} before the run{}; \
+             the sidecar, the other client and its backend ran {}.\n\n\
              | attack | CPU | memory | p99 of others, ms | connections ended | left behind | missed |\n\
              |---|---|---|---|---|---|---|\n",
             self.cores,

@@ -61,6 +61,11 @@ impl World {
         }
         let backends =
             lab.backends(&["echo", "quiet"].map(|app| Workload::new(app, "v1", "default")))?;
+        // Like the attacker, its backend takes what the others leave of the CPUs.
+        let attacked = backends.first().context("its backend")?.pid()?.to_string();
+        let mut chrt = Command::new("chrt");
+        chrt.args(["--all-tasks", "--other", "--pid", "0", &attacked]);
+        Output::of(chrt)?.success().context("the priority of the attacked backend")?;
         let client = lab.client_with("default", &ClientOptions::proxy(&["--workers", "1"]))?;
         Ok(World { client, _backends: backends, lab })
     }

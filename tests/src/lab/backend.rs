@@ -121,6 +121,11 @@ impl Backend {
         Ok(())
     }
 
+    /// Its process's pid on this side.
+    pub fn pid(&self) -> Result<u32> {
+        self.process().pid()
+    }
+
     /// What the process has printed; `weft-echo`: one line for each connection that it accepted.
     pub fn log(&self) -> String {
         self.process().stdout()
