@@ -18,7 +18,7 @@ pub(super) const TURN: u32 = 64;
 pub(super) const SLOW_TURN: u32 = 8;
 
 /// Between two turns of slow connections.
-pub(super) const SLOW_PAUSE: Duration = Duration::from_millis(1);
+pub(super) const SLOW_PAUSE: Duration = Duration::from_millis(2);
 
 /// How long a slow connection waits for its turn at most, however many others do.
 const LONGEST_WAIT: Duration = Duration::from_secs(1);
