@@ -4,8 +4,9 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
-use weft_e2e::PATIENCE;
+use tokio::net::TcpStream;
 use weft_e2e::node::component;
+use weft_e2e::{Cluster, PATIENCE, eventually};
 
 const KUBECTL: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../cluster/kubectl");
 
@@ -40,6 +41,25 @@ impl Drop for Outage {
             eprintln!("the API server is not back: {error:#}");
         }
     }
+}
+
+/// The address by which pods reach the API server.
+pub(crate) async fn service(cluster: &Cluster) -> Result<(String, u16)> {
+    let kubernetes = cluster.get("Service", "default", "kubernetes").await?;
+    let address = kubernetes.data["spec"]["clusterIP"].as_str().context("no address")?;
+    Ok((address.to_owned(), 443))
+}
+
+/// Waits until pods can reach the API server that is back. The way to it is kube-proxy's, which takes its
+/// time, up to a minute and more, to hear that there is one again.
+pub(crate) async fn reachable(service: &(String, u16)) -> Result<()> {
+    let began = Instant::now();
+    eventually(PATIENCE, "the way from pods to the API server", async || {
+        Ok(TcpStream::connect(service).await?)
+    })
+    .await?;
+    println!("pods can reach the API server {:.1?} after it was ready", began.elapsed());
+    Ok(())
 }
 
 fn is_ready() -> Result<bool> {

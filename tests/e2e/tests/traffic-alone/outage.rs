@@ -2,13 +2,12 @@
 
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, ensure};
-use tokio::net::TcpStream;
+use anyhow::{Result, ensure};
 use weft_e2e::rate::Load;
 use weft_e2e::{PATIENCE, Server, eventually, figure, node, run, web};
 use weft_tests::lab::metrics::{samples, sum};
 
-use crate::away::Outage;
+use crate::away::{self, Outage};
 use crate::clock::now;
 use crate::route::{marked_route, saw_edit};
 
@@ -51,9 +50,7 @@ fn the_api_server_is_away_for_a_minute() {
             sidecars.push((pod.name.clone(), pod.addresses().await?.swap_remove(0)));
         }
 
-        let kubernetes = cluster.get("Service", "default", "kubernetes").await?;
-        let kubernetes = kubernetes.data["spec"]["clusterIP"].as_str().context("no address")?;
-        let kubernetes = (kubernetes.to_owned(), 443);
+        let kubernetes = away::service(cluster).await?;
 
         let stopped = now();
         let (outage, began) = (Outage::begin()?, Instant::now());
@@ -73,14 +70,8 @@ fn the_api_server_is_away_for_a_minute() {
         }
         let (_, late_sidecar) = &sidecars[known.len()];
         ensure!(requests_to_late(late_sidecar).await? == 0.0, "who has told of the late Service?");
-        let started = Instant::now();
         drop(outage);
-        // The way to it is kube-proxy's, which takes its time to hear that there is one again.
-        eventually(PATIENCE, "the way from pods to the API server", async || {
-            Ok(TcpStream::connect(&kubernetes).await?)
-        })
-        .await?;
-        println!("outage: pods can reach the API server after {:.1?}", started.elapsed());
+        away::reachable(&kubernetes).await?;
 
         let back = now();
         // As soon as the API server answers somebody edits the route.

@@ -8,7 +8,7 @@ use weft_e2e::rate::{Load, Traffic};
 use weft_e2e::{Cluster, Namespace, PATIENCE, Server, eventually, figure, node, run, web};
 use weft_tests::lab::metrics::{samples, sum};
 
-use crate::away::Outage;
+use crate::away::{self, Outage};
 use crate::clock::now;
 use crate::route::{marked_route, saw, saw_edit};
 
@@ -56,6 +56,7 @@ fn what_changed_before_a_relist_is_taken_up_without_one_failed_request() {
             saw_edit(one, 1).await?;
         }
         let before = relists(&all).await?;
+        let kubernetes = away::service(cluster).await?;
 
         let cut = Cut::off(&all).await?;
         // Ends the watches that there are; none can be begun.
@@ -73,6 +74,7 @@ fn what_changed_before_a_relist_is_taken_up_without_one_failed_request() {
             ensure!(relists.0 == relists.1, "{} was not cut off", one.pod.name);
             one.goes_on(50).await?;
         }
+        away::reachable(&kubernetes).await?;
         let back = now();
         drop(cut);
 
