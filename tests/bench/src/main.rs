@@ -24,7 +24,7 @@ use clap::Parser;
 #[derive(Debug, Parser)]
 #[command(name = "weft-bench")]
 struct Options {
-    /// A few minutes instead of a quarter of an hour: fewer and shorter runs.
+    /// A few minutes instead of a quarter of an hour: fewer runs.
     #[arg(long)]
     quick: bool,
     /// Only measures whose name contains this.

@@ -48,10 +48,10 @@ fn floods_end_their_connection_and_nobody_else_s() {
     let traffic = world.client.start_traffic(&Request::get("http://echo/")).expect("traffic");
     for (kind, frames, code) in [
         // 1000 frames, what the first writes of answers account for, and what is forgiven meanwhile.
-        ("settings", 1200, ENHANCE_YOUR_CALM),
-        ("ping", 1200, ENHANCE_YOUR_CALM),
-        ("priority", 1200, ENHANCE_YOUR_CALM),
-        ("window-update", 1200, ENHANCE_YOUR_CALM),
+        ("settings", 1100, ENHANCE_YOUR_CALM),
+        ("ping", 1100, ENHANCE_YOUR_CALM),
+        ("priority", 1100, ENHANCE_YOUR_CALM),
+        ("window-update", 1100, ENHANCE_YOUR_CALM),
         // h2's own bounds.
         ("empty-data", 101, ENHANCE_YOUR_CALM),
         // Nothing can be asked within a head, so nobody knows how many were read.
