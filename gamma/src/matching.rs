@@ -185,14 +185,14 @@ impl HttpIndex {
 
     fn select(&self, candidates: &[Candidate], request: &RequestView<'_>) -> Option<usize> {
         let headers = RequestHeaders::new(request.headers);
-        let holds = |place: usize| {
+        let holds = |place: usize, headers: RequestHeaders<'_>| {
             candidates[place]
                 .http()
                 .is_some_and(|it| criteria::http(it, request, headers, at_the_first).is_continue())
         };
         let find = |bucket: &Bucket| bucket.select(headers, request.query, holds);
         let exact = || self.exact.get(request.path).and_then(find);
-        let regex = || self.regex.iter().copied().find(|place| holds(*place));
+        let regex = || self.regex.iter().copied().find(|place| holds(*place, headers));
         // "Prefix" path match with largest number of characters.
         let prefix = || self.prefixes(request.path).find_map(find);
         let unreadable = || find(&self.unreadable);
@@ -246,7 +246,7 @@ impl GrpcIndex {
     fn select(&self, candidates: &[Candidate], request: &RequestView<'_>) -> Option<usize> {
         let headers = RequestHeaders::new(request.headers);
         let name = criteria::grpc_name(request.path);
-        let holds = |place: usize| {
+        let holds = |place: usize, headers: RequestHeaders<'_>| {
             candidates[place]
                 .grpc()
                 .is_some_and(|it| criteria::grpc(it, name, headers, at_the_first).is_continue())

@@ -9,6 +9,7 @@ mod http2;
 mod pace;
 mod stream;
 
+use std::cell::Cell;
 use std::io;
 use std::net::SocketAddr;
 use std::pin::pin;
@@ -197,6 +198,7 @@ async fn to_service(
                 port: accepted.original.port(),
                 stream: stream.handle().clone(),
                 http2: activity.clone(),
+                found_in: Cell::new(None),
             });
             let connections = worker.shared.metrics.connections();
             let ended = if let Some(activity) = activity {

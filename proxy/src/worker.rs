@@ -127,6 +127,10 @@ impl Shared {
 }
 
 impl Snapshot {
+    pub(crate) fn generation(&self) -> u64 {
+        self.0.generation
+    }
+
     pub(crate) fn destination(&self, ip: IpAddr, port: u16) -> Option<&Arc<Destination>> {
         self.0.destination(ip, port)
     }

@@ -63,23 +63,24 @@ impl Bucket {
     }
 
     /// The first place for which `holds`, among those that the request's values lead to.
-    pub(super) fn select(
-        &self,
-        headers: RequestHeaders<'_>,
+    pub(super) fn select<'a>(
+        &'a self,
+        headers: RequestHeaders<'a>,
         query: Option<&str>,
-        holds: impl Fn(usize) -> bool,
+        holds: impl Fn(usize, RequestHeaders<'a>) -> bool,
     ) -> Option<usize> {
         let mut best = None;
-        let mut consider = |places: &[usize]| {
+        let mut consider = |places: &[usize], found_by: Option<&'a HeaderName>| {
             let better = places.iter().take_while(|place| best.is_none_or(|best| **place < best));
-            if let Some(place) = better.copied().find(|place| holds(*place)) {
+            let headers = headers.found_by(found_by);
+            if let Some(place) = better.copied().find(|place| holds(*place, headers)) {
                 best = Some(place);
             }
         };
         if self.headers.len() <= headers.names() {
             for (name, values) in &self.headers {
                 if let Some(places) = headers.value(name).and_then(|value| values.get(&*value)) {
-                    consider(places);
+                    consider(places, Some(name));
                 }
             }
         } else {
@@ -87,18 +88,18 @@ impl Bucket {
             for name in headers.iter() {
                 let values = self.headers.get(name);
                 let places = values.and_then(|values| values.get(&*headers.value(name)?));
-                consider(places.map(Vec::as_slice).unwrap_or_default());
+                consider(places.map(Vec::as_slice).unwrap_or_default(), Some(name));
             }
         }
         if let Some(query) = query.filter(|_| !self.query.is_empty()) {
             for (name, value) in query_pairs(query) {
                 let values = std::str::from_utf8(&name).ok().and_then(|name| self.query.get(name));
                 if let Some(places) = values.and_then(|values| values.get(&*decode(value))) {
-                    consider(places);
+                    consider(places, None);
                 }
             }
         }
-        consider(&self.plain);
+        consider(&self.plain, None);
         best
     }
 }

@@ -82,11 +82,17 @@ pub(super) fn grpc_name(path: &str) -> Option<(&str, &str)> {
 #[derive(Clone, Copy)]
 pub(super) struct RequestHeaders<'a> {
     headers: &'a HeaderMap,
+    /// By whose value the matches were found that are asked about: it is the one that they ask for.
+    found_by: Option<&'a HeaderName>,
 }
 
 impl<'a> RequestHeaders<'a> {
     pub(super) fn new(headers: &'a HeaderMap) -> Self {
-        Self { headers }
+        Self { headers, found_by: None }
+    }
+
+    pub(super) fn found_by(self, name: Option<&'a HeaderName>) -> Self {
+        Self { found_by: name, ..self }
     }
 
     /// How many different names there are.
@@ -114,6 +120,7 @@ impl<'a> RequestHeaders<'a> {
 
     fn satisfy(self, criterion: &HeaderMatch) -> bool {
         match &criterion.value {
+            ValueMatch::Exact(_) if self.found_by == Some(&criterion.name) => true,
             // Any value, so long as there is one.
             ValueMatch::Unreadable => self.headers.contains_key(&criterion.name),
             value => self.value(&criterion.name).is_some_and(|it| matches_value(value, &it)),

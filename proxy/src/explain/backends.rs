@@ -12,7 +12,8 @@ use super::{Extent, World, decide, filters};
 use crate::backend::{self, Scope};
 use crate::fault::{Fault, Kind};
 use crate::filter::{self, Chain};
-use crate::request::{self, Plan, head};
+use crate::request::head::{self, Present};
+use crate::request::{self, Plan};
 use crate::table::{Destination, Rule, Target, WeightedBackend, duration};
 
 /// A request that has found its rule.
@@ -139,7 +140,8 @@ impl<'a> Asked<'a> {
     /// As the filters get it.
     fn stripped(&self) -> Parts {
         let mut parts = self.parts.clone();
-        head::strip_hop_by_hop(&mut parts.headers);
+        let present = Present::of(&parts.headers);
+        head::strip_hop_by_hop(&mut parts.headers, present);
         parts
     }
 

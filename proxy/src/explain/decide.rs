@@ -19,7 +19,8 @@ use super::streams::Connection;
 use super::{Unexplained, World, offline, routes};
 use crate::fault::Fault;
 use crate::filter;
-use crate::request::{self, Selected, head};
+use crate::request::head::{self, Present};
+use crate::request::{self, Selected};
 use crate::table::{self, Action, Routing};
 
 /// Explains what comes to `destination`, which is a port of `service`.
@@ -62,10 +63,10 @@ pub(super) fn explain(
     match treatment {
         Treatment::Requests => {
             let mut parts = question.head()?;
-            let is_grpc = head::is_grpc(&parts.headers);
-            let path = Path { world, destination, rules: &rules, is_grpc };
+            let present = Present::of(&parts.headers);
+            let path = Path { world, destination, rules: &rules, present };
             if let Err(fault) = path.follow(&mut parts, &mut explanation) {
-                explanation.answer = Some(answer_of(&fault, is_grpc));
+                explanation.answer = Some(answer_of(&fault, present.is_grpc()));
             }
         }
         Treatment::Stream(hello) => {
@@ -84,15 +85,17 @@ struct Path<'a> {
     destination: &'a table::Destination,
     /// What the destination's rules were compiled from, in their order.
     rules: &'a [ResolvedRule],
-    is_grpc: bool,
+    present: Present,
 }
 
 impl Path<'_> {
     /// As `request::route` does, but with every backend that can be drawn instead of one.
     fn follow(&self, parts: &mut Parts, explanation: &mut Explanation) -> Result<(), Fault> {
-        let Self { world, destination, rules, is_grpc } = *self;
+        let Self { world, destination, rules, present } = *self;
         let service = &destination.service;
-        head::normalise(parts, world.max_headers, || service.name.clone())?;
+        let authority =
+            head::normalise(parts, present, world.max_headers, || service.name.clone())?;
+        head::write_host(&mut parts.headers, authority.as_ref());
         let parts = &*parts;
         let selected = request::select(destination, parts);
         let winner = selected.as_ref().ok().and_then(|it| it.winner);
@@ -105,7 +108,7 @@ impl Path<'_> {
         }
         let Selected { rule, matched, .. } = selected?;
         let resolved = winner.and_then(|winner| rules.get(winner.rule));
-        let asked = Asked { world, destination, rule, parts, matched, is_grpc };
+        let asked = Asked { world, destination, rule, parts, matched, is_grpc: present.is_grpc() };
         explanation.rule = rule.source.as_ref().map(|source| {
             let (filters, forwarded) = asked.by_rule();
             Rule {

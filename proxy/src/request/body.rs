@@ -65,7 +65,7 @@ pub(crate) enum ResponseBody {
     /// The proxy's own answer, or nothing.
     Own(Option<Bytes>),
     /// The backend's; its end is the end of the request.
-    Backend(Box<Forwarded>),
+    Backend(Forwarded),
     /// The backend's, which has to be there in time.
     Limited(Limited),
 }
@@ -74,7 +74,7 @@ pub(crate) enum ResponseBody {
 pub(crate) struct Forwarded {
     body: Incoming,
     /// None once the body has ended.
-    record: Option<Record>,
+    record: Option<Box<Record>>,
     /// Whether the client is told in gRPC's trailers of a connection that broke.
     trailers: bool,
 }
@@ -236,8 +236,8 @@ impl ResponseBody {
     /// A backend's body; `record` is completed when it ends, which it has to by the `cutoff`.
     pub(crate) fn backend(
         body: Incoming,
-        mut record: Record,
-        cutoff: Option<Cutoff>,
+        mut record: Box<Record>,
+        cutoff: Option<Box<Cutoff>>,
         trailers: bool,
     ) -> Self {
         if body.is_end_stream() {
@@ -246,7 +246,7 @@ impl ResponseBody {
         }
         let forwarded = Forwarded { body, record: Some(record), trailers };
         match cutoff {
-            None => Self::Backend(Box::new(forwarded)),
+            None => Self::Backend(forwarded),
             Some(cutoff) => Self::Limited(Limited::new(forwarded, cutoff)),
         }
     }

@@ -107,8 +107,8 @@ impl Deadline {
     ///
     /// gRPC over HTTP/2: "If Timeout is omitted a server should assume an infinite timeout."
     pub(crate) fn tell(&self, headers: &mut HeaderMap, now: Instant) {
-        let Some(client) = grpc::timeout(headers) else { return };
         let Some((limit, _)) = self.next() else { return };
+        let Some(client) = grpc::timeout(headers) else { return };
         let left = limit.at.saturating_duration_since(now);
         if left + TOLERANCE < client {
             grpc::set_timeout(headers, left);

@@ -12,9 +12,9 @@ use hyper::client::conn::TrySendError;
 
 use super::body::{BodyError, RequestBody};
 use super::deadline::{Deadline, Expired};
+use super::grpc;
 use super::record::{Record, Upstream};
 use super::retry::{Ended, Retries, Stop};
-use super::{grpc, head};
 use crate::backend::local::{ConnectError, Lease, LocalBackend, LocalEndpoint};
 use crate::fault::{Fault, Kind};
 use crate::metrics::RetryOutcome;
@@ -26,8 +26,18 @@ use crate::worker::Worker;
 const DISCARD_BYTES: u64 = 64 * 1024;
 const DISCARD_WAIT: Duration = Duration::from_secs(1);
 
-/// Where a request goes, and on which terms.
+/// A request that is being forwarded: where it goes, on which terms, and what has become of it. Request
+/// and answer stay in here while attempts come and go: to hand them on would be to move them, each time.
 pub(crate) struct Forward<'r> {
+    /// In the form of the backend's protocol. None while an attempt has it, and once it was sent.
+    unsent: Option<Request<RequestBody>>,
+    /// What the last attempt yielded.
+    answer: Option<Answer>,
+    terms: Terms<'r>,
+}
+
+/// Where a request goes, and on which terms.
+pub(crate) struct Terms<'r> {
     pub(crate) worker: &'r Rc<Worker>,
     pub(crate) backend: Rc<LocalBackend>,
     /// The digest of the endpoint that it is to go to at first, if that is still there.
@@ -53,68 +63,71 @@ struct Failed {
     stale: bool,
 }
 
-impl Forward<'_> {
+impl<'r> Forward<'r> {
+    /// The request is in the form of the backend's protocol.
+    pub(crate) fn new(request: Request<RequestBody>, terms: Terms<'r>) -> Self {
+        Self { unsent: Some(request), answer: None, terms }
+    }
+
     /// Sends the request to one of the backend's endpoints, as often as it takes and may; returns the
     /// response head, with the connection noted in `record`. `deadline` is then what is left for the
     /// body.
     pub(crate) async fn run(
-        &self,
-        mut request: Request<RequestBody>,
+        &mut self,
         deadline: &mut Deadline,
         record: &mut Record,
     ) -> Result<Response<Incoming>, Fault> {
-        if self.http2 {
-            request = to_http2(request)?;
-        }
-        let mut retries = Retries::new(self.retry, &request);
-        let mut unsent = Some(request);
+        let request = self.unsent.as_ref().expect("it is made with a request");
+        let mut retries = Retries::new(self.terms.retry, request);
         let mut tried: Vec<Rc<LocalEndpoint>> = Vec::new();
         let mut fresh = false;
         let mut now = record.routed();
-        self.backend.budget.request(now);
+        self.terms.backend.budget.request(now);
         loop {
-            let wanted = self.wanted.and_then(|digest| self.backend.named(digest, &tried));
-            let Some(lease) = wanted.or_else(|| self.backend.pick(&tried, now)) else {
-                return Err(self.backend.no_endpoint());
+            let wanted =
+                self.terms.wanted.and_then(|digest| self.terms.backend.named(digest, &tried));
+            let Some(lease) = wanted.or_else(|| self.terms.backend.pick(&tried, now)) else {
+                return Err(self.terms.backend.no_endpoint());
             };
             let endpoint = lease.endpoint().clone();
             if let Some(access) = record.access() {
                 access.endpoint = Some(endpoint.endpoint.addr);
             }
-            let attempt = self.attempt(lease, fresh, &mut unsent, now, deadline).await?;
+            let attempt = self.attempt(lease, fresh, now, deadline).await?;
             let ended = match &attempt {
-                Ok(answer) => self.objection(&answer.response),
+                Ok(()) => self.objection(),
                 Err(failed) => Some(failed.ended),
             };
-            let Some(ended) = ended else { return conclude(attempt, record) };
+            let Some(ended) = ended else { return self.conclude(attempt, record) };
             let stale = match &attempt {
-                Ok(_) => false,
+                Ok(()) => false,
                 Err(failed) => {
                     if !failed.stale {
-                        self.backend.failed(&endpoint);
+                        self.terms.backend.failed(&endpoint);
                     }
                     failed.stale
                 }
             };
-            let pause = match retries.next(ended, &mut unsent, stale, &self.backend, deadline) {
+            let unsent = &mut self.unsent;
+            let pause = match retries.next(ended, unsent, stale, &self.terms.backend, deadline) {
                 Ok(pause) => pause,
-                Err(Stop::OverBudget) if self.retry.is_some() => {
+                Err(Stop::OverBudget) if self.terms.retry.is_some() => {
                     record.retry_refused();
                     return Err(self.over_budget(attempt));
                 }
                 Err(_) => {
                     record.retry_ended(RetryOutcome::Failure);
-                    return conclude(attempt, record);
+                    return self.conclude(attempt, record);
                 }
             };
-            if let Ok(answer) = attempt {
-                discard(self.worker, answer);
+            if let Some(answer) = self.answer.take() {
+                discard(self.terms.worker, answer);
             }
             // Whoever closed a connection of the pool's may well take a new one, and a session is kept.
             let was_idle = stale && matches!(ended, Ended::Unsent | Ended::Broken);
-            if !was_idle || self.http2 {
+            if !was_idle || self.terms.http2 {
                 // Once all have been tried, another round begins.
-                if tried.len() + 1 >= self.backend.len() {
+                if tried.len() + 1 >= self.terms.backend.len() {
                     tried.clear();
                 }
                 tried.push(endpoint);
@@ -127,25 +140,24 @@ impl Forward<'_> {
         }
     }
 
-    /// One attempt; Err when the whole request's time is up. What was not sent of the request stays in,
-    /// or comes back to, `unsent`.
+    /// One attempt; Err when the whole request's time is up. A request that was not sent is in its place
+    /// again, or still.
     async fn attempt(
-        &self,
+        &mut self,
         lease: Lease,
         fresh: bool,
-        unsent: &mut Option<Request<RequestBody>>,
         now: Instant,
         deadline: &mut Deadline,
-    ) -> Result<Result<Answer, Failed>, Fault> {
+    ) -> Result<Result<(), Failed>, Fault> {
         let endpoint = lease.endpoint().clone();
-        deadline.begin_attempt(now, self.attempt_timeout);
-        if self.is_grpc
-            && let Some(request) = unsent
+        deadline.begin_attempt(now, self.terms.attempt_timeout);
+        if self.terms.is_grpc
+            && let Some(request) = &mut self.unsent
         {
             deadline.tell(request.headers_mut(), now);
         }
         let is_sent = Cell::new(false);
-        let send = pin!(self.send(lease, fresh, unsent, now, &is_sent));
+        let send = pin!(self.send(lease, fresh, now, &is_sent));
         let expired = match deadline.limit(send).await {
             Ok(attempt) => return Ok(attempt),
             Err(expired) => expired,
@@ -163,78 +175,79 @@ impl Forward<'_> {
     }
 
     async fn send(
-        &self,
+        &mut self,
         lease: Lease,
         fresh: bool,
-        unsent: &mut Option<Request<RequestBody>>,
         now: Instant,
         is_sent: &Cell<bool>,
-    ) -> Result<Answer, Failed> {
-        if self.http2 {
-            self.send_http2(lease, unsent, now, is_sent).await
+    ) -> Result<(), Failed> {
+        if self.terms.http2 {
+            self.send_http2(lease, now, is_sent).await
         } else {
-            self.send_http1(lease, fresh, unsent, now, is_sent).await
+            self.send_http1(lease, fresh, now, is_sent).await
         }
     }
 
     async fn send_http1(
-        &self,
+        &mut self,
         lease: Lease,
         fresh: bool,
-        unsent: &mut Option<Request<RequestBody>>,
         now: Instant,
         is_sent: &Cell<bool>,
-    ) -> Result<Answer, Failed> {
-        let mut connection = match lease.http1(fresh, &self.worker.connect).await {
+    ) -> Result<(), Failed> {
+        let mut connection = match lease.http1(fresh, &self.terms.worker.connect).await {
             Ok(connection) => connection,
             Err(error) => return Err(Failed::to_connect(&lease, &error)),
         };
-        let request = unsent.take().expect("an attempt begins with the request");
+        let request = self.unsent.take().expect("an attempt begins with the request");
         is_sent.set(true);
         let sent = if connection.reused { now } else { Instant::now() };
         match connection.sender.try_send_request(request).await {
             Ok(response) => {
                 lease.succeeded(sent);
                 let upstream = Upstream { lease, http1: Some(connection.sender) };
-                Ok(Answer { response, upstream })
+                self.answer = Some(Answer { response, upstream });
+                Ok(())
             }
-            Err(error) => Err(Failed::to_answer(&lease, error, connection.reused, unsent)),
+            Err(error) => {
+                Err(Failed::to_answer(&lease, error, connection.reused, &mut self.unsent))
+            }
         }
     }
 
     async fn send_http2(
-        &self,
+        &mut self,
         lease: Lease,
-        unsent: &mut Option<Request<RequestBody>>,
         now: Instant,
         is_sent: &Cell<bool>,
-    ) -> Result<Answer, Failed> {
+    ) -> Result<(), Failed> {
         let (mut sender, sent) = match lease.open_http2() {
             Some(sender) => (sender, now),
-            None => match lease.http2(&self.worker.connect).await {
+            None => match lease.http2(&self.terms.worker.connect).await {
                 Ok(sender) => (sender, Instant::now()),
                 Err(error) => return Err(Failed::to_connect(&lease, &error)),
             },
         };
-        let request = unsent.take().expect("an attempt begins with the request");
+        let request = self.unsent.take().expect("an attempt begins with the request");
         is_sent.set(true);
         match sender.try_send_request(request).await {
             Ok(response) => {
                 lease.succeeded(sent);
-                Ok(Answer { response, upstream: Upstream { lease, http1: None } })
+                self.answer = Some(Answer { response, upstream: Upstream { lease, http1: None } });
+                Ok(())
             }
             // One connection carries many requests: it has always been used before.
-            Err(error) => Err(Failed::to_answer(&lease, error, true, unsent)),
+            Err(error) => Err(Failed::to_answer(&lease, error, true, &mut self.unsent)),
         }
     }
 
-    /// Why an answer is not the client's, if the route sends such ones again.
-    fn objection(&self, response: &Response<Incoming>) -> Option<Ended> {
-        let retry = self.retry?;
-        let code = if self.is_grpc { grpc::code(response) } else { response.status() };
+    /// Why the answer is not the client's, if the route sends such ones again.
+    fn objection(&self) -> Option<Ended> {
+        let (retry, Answer { response, .. }) = (self.terms.retry?, self.answer.as_ref()?);
+        let code = if self.terms.is_grpc { grpc::code(response) } else { response.status() };
         // HTTPRouteRetry: retried is what "the backend explicitly rejected […] before processing it
         // (e.g., HTTP/2 REFUSED_STREAM, gRPC UNAVAILABLE)".
-        if self.is_grpc
+        if self.terms.is_grpc
             && code == StatusCode::SERVICE_UNAVAILABLE
             && response.status() == StatusCode::OK
         {
@@ -245,30 +258,37 @@ impl Forward<'_> {
 
     /// XBackendTrafficPolicy: "After the retry budget has been exceeded, additional retries to the
     /// backend MUST return a 503 response to the client."
-    fn over_budget(&self, attempt: Result<Answer, Failed>) -> Fault {
+    fn over_budget(&mut self, attempt: Result<(), Failed>) -> Fault {
         let cause = match attempt {
-            Ok(answer) => {
+            Err(failed) => failed.fault.to_string(),
+            Ok(()) => {
+                let answer = self.take_answer();
                 let cause = format!("the endpoint answered {}", answer.response.status());
-                discard(self.worker, answer);
+                discard(self.terms.worker, answer);
                 cause
             }
-            Err(failed) => failed.fault.to_string(),
         };
-        let name = self.backend.name();
+        let name = self.terms.backend.name();
         let message = format!("{cause}; not sent again: the retry budget of {name} is used up");
         Fault::new(Kind::RetryBudget, message)
     }
-}
 
-/// What the last attempt yielded is what the client gets.
-fn conclude(
-    attempt: Result<Answer, Failed>,
-    record: &mut Record,
-) -> Result<Response<Incoming>, Fault> {
-    let Answer { response, upstream } = attempt.map_err(|failed| failed.fault)?;
-    record.retry_ended(RetryOutcome::Success);
-    record.set_upstream(upstream);
-    Ok(response)
+    /// What the last attempt yielded is what the client gets.
+    fn conclude(
+        &mut self,
+        attempt: Result<(), Failed>,
+        record: &mut Record,
+    ) -> Result<Response<Incoming>, Fault> {
+        attempt.map_err(|failed| failed.fault)?;
+        let Answer { response, upstream } = self.take_answer();
+        record.retry_ended(RetryOutcome::Success);
+        record.set_upstream(upstream);
+        Ok(response)
+    }
+
+    fn take_answer(&mut self) -> Answer {
+        self.answer.take().expect("the attempt yielded one")
+    }
 }
 
 /// Lets go of an answer that nobody gets. Its connection is of further use only if all of it is read.
@@ -288,12 +308,6 @@ fn discard(worker: &Rc<Worker>, answer: Answer) {
             }
         });
     }
-}
-
-fn to_http2(request: Request<RequestBody>) -> Result<Request<RequestBody>, Fault> {
-    let (mut parts, body) = request.into_parts();
-    head::to_http2(&mut parts)?;
-    Ok(Request::from_parts(parts, body))
 }
 
 impl Failed {

@@ -11,15 +11,57 @@ use http_body::Body;
 
 use crate::fault::{Fault, Kind};
 
+/// Which of the headers that mean something to the proxy itself are there. Most messages have few of
+/// them: one pass over the names costs less than a look for each.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Present {
+    cookie: bool,
+    transfer_encoding: bool,
+    pub(crate) upgrade: bool,
+    /// Something that [`strip_hop_by_hop`] removes.
+    hop_by_hop: bool,
+    /// Whether the content type is one of gRPC; None where there is no content type.
+    grpc: Option<bool>,
+}
+
+impl Present {
+    pub(crate) fn of(headers: &HeaderMap) -> Self {
+        let mut present = Self::default();
+        for (name, value) in headers {
+            match name.as_str() {
+                "content-type" => {
+                    present.grpc.get_or_insert_with(|| is_grpc(value.as_bytes()));
+                }
+                "cookie" => present.cookie = true,
+                "te" => present.hop_by_hop |= value != "trailers",
+                name if is_hop_by_hop(name) => {
+                    present.hop_by_hop = true;
+                    present.transfer_encoding |= name == "transfer-encoding";
+                    present.upgrade |= name == "upgrade";
+                }
+                _ => {}
+            }
+        }
+        present
+    }
+
+    /// Whether the request is gRPC, by its content type.
+    pub(crate) fn is_grpc(self) -> bool {
+        self.grpc == Some(true)
+    }
+}
+
 /// Brings a request into the form that the rest works with: the target in origin form (or `*`, or
-/// an authority for CONNECT), one Host header.
+/// an authority for CONNECT), one Host header. Returns the authority that the target had, which may be
+/// all that there is of a Host: [`write_host`] makes the header of it where somebody reads that.
 ///
 /// `fallback` is the Host of an HTTP/1.0 request without one.
 pub(crate) fn normalise(
     parts: &mut Parts,
+    present: Present,
     max_headers: usize,
     fallback: impl FnOnce() -> String,
-) -> Result<(), Fault> {
+) -> Result<Option<Authority>, Fault> {
     // Of HTTP/2, hyper bounds the size only.
     if parts.headers.len() > max_headers {
         let message = format!("more than {max_headers} headers");
@@ -27,9 +69,10 @@ pub(crate) fn normalise(
     }
     // hyper lets all codings through of which `chunked` is the last, undoes that one only, and the
     // name of the others would be lost with Transfer-Encoding.
-    let mut codings = parts.headers.get_all(TRANSFER_ENCODING).iter();
-    if let Some(coding) = codings.next() {
-        if !coding.as_bytes().eq_ignore_ascii_case(b"chunked") {
+    if present.transfer_encoding {
+        let mut codings = parts.headers.get_all(TRANSFER_ENCODING).iter();
+        let coding = codings.next().map_or(&b""[..], HeaderValue::as_bytes);
+        if !coding.eq_ignore_ascii_case(b"chunked") {
             return Err(bad("a transfer coding other than chunked"));
         }
         // RFC 9112, section 6.1: "A sender MUST NOT apply the chunked transfer coding more than once".
@@ -52,13 +95,12 @@ pub(crate) fn normalise(
     {
         return Err(bad("the Host header is not a host"));
     }
-    let authority = match (parts.uri.authority(), host) {
+    match (parts.uri.authority(), host) {
         (Some(authority), Some(host)) => {
             // Also RFC 9113, section 8.3.1, of :authority and Host.
             if !authority.as_str().as_bytes().eq_ignore_ascii_case(host.as_bytes()) {
                 return Err(bad("the Host header differs from the request's target"));
             }
-            None
         }
         // An absolute target does not stand in for the Host that HTTP/1.1 demands.
         (Some(_), None) if parts.version == Version::HTTP_11 => return Err(bad("no Host header")),
@@ -66,26 +108,36 @@ pub(crate) fn normalise(
             if !is_host(authority.as_str().as_bytes()) {
                 return Err(bad("the target's authority is not a host"));
             }
-            Some(authority.as_str().to_owned())
         }
-        (None, Some(_)) => None,
-        (None, None) if parts.version <= Version::HTTP_10 => Some(fallback()),
+        (None, Some(_)) => {}
+        (None, None) if parts.version <= Version::HTTP_10 => {
+            let host = HeaderValue::try_from(fallback()).map_err(|_| bad("no Host header"))?;
+            parts.headers.insert(HOST, host);
+        }
         (None, None) => return Err(bad("no Host header")),
-    };
-    if let Some(authority) = authority {
-        let value = HeaderValue::try_from(authority)
-            .map_err(|_| bad("the target's authority is not a host"))?;
-        parts.headers.insert(HOST, value);
     }
-    if parts.method != Method::CONNECT
-        && (parts.uri.scheme().is_some() || parts.uri.authority().is_some())
-    {
-        parts.uri = origin_form(&parts.uri);
-    }
-    if parts.version == Version::HTTP_2 {
+    if present.cookie && parts.version == Version::HTTP_2 {
         join_cookies(&mut parts.headers);
     }
-    Ok(())
+    if parts.method == Method::CONNECT {
+        return Ok(parts.uri.authority().cloned());
+    }
+    if parts.uri.scheme().is_none() && parts.uri.authority().is_none() {
+        return Ok(None);
+    }
+    let target = std::mem::take(&mut parts.uri).into_parts();
+    parts.uri = target.path_and_query.map_or_else(|| Uri::from_static("/"), Uri::from);
+    Ok(target.authority)
+}
+
+/// The Host header of a request that had none but an authority in its target.
+pub(crate) fn write_host(headers: &mut HeaderMap, authority: Option<&Authority>) {
+    if let Some(authority) = authority
+        && let Ok(host) = HeaderValue::from_str(authority.as_str())
+        && !headers.contains_key(HOST)
+    {
+        headers.insert(HOST, host);
+    }
 }
 
 /// Refuses targets whose form is not for their method (RFC 9112, section 3.2), and what was meant for
@@ -140,10 +192,9 @@ pub(crate) fn upgrade(parts: &Parts) -> Option<HeaderValue> {
 /// field(s) from the message with the same name as the connection-option, and then remove the
 /// Connection header field itself". `TE: trailers` stays: gRPC servers ask for it, and it is all that
 /// HTTP/2 allows of TE.
-pub(crate) fn strip_hop_by_hop(headers: &mut HeaderMap) {
+pub(crate) fn strip_hop_by_hop(headers: &mut HeaderMap, present: Present) {
     // Most messages have none, and gRPC's only what stays.
-    let stays = |name: &HeaderName, value: &HeaderValue| *name == TE && value == "trailers";
-    if !headers.iter().any(|(name, value)| is_hop_by_hop(name) && !stays(name, value)) {
+    if !present.hop_by_hop {
         return;
     }
     let trailers = headers
@@ -157,7 +208,7 @@ pub(crate) fn strip_hop_by_hop(headers: &mut HeaderMap) {
         .filter_map(|token| HeaderName::try_from(token).ok())
         // A client could otherwise remove what the proxy and the application rely on.
         .filter(|name| *name != HOST);
-    let known = headers.keys().filter(|name| is_hop_by_hop(name)).cloned();
+    let known = headers.keys().filter(|name| is_hop_by_hop(name.as_str())).cloned();
     let removed: Vec<HeaderName> = named.chain(known).collect();
     for name in removed {
         headers.remove(name);
@@ -168,9 +219,9 @@ pub(crate) fn strip_hop_by_hop(headers: &mut HeaderMap) {
 }
 
 /// What belongs to one connection whether its Connection header says so or not.
-fn is_hop_by_hop(name: &HeaderName) -> bool {
+fn is_hop_by_hop(name: &str) -> bool {
     matches!(
-        name.as_str(),
+        name,
         "connection"
             | "http2-settings"
             | "keep-alive"
@@ -195,11 +246,16 @@ pub(crate) fn frame_body(headers: &mut HeaderMap, body: &impl Body) {
     }
 }
 
-/// The form that HTTP/2 wants: scheme and authority in the target, no Host.
-pub(crate) fn to_http2(parts: &mut Parts) -> Result<(), Fault> {
-    let host = parts.headers.remove(HOST).ok_or_else(|| bad("no Host header"))?;
-    let authority =
-        Authority::try_from(host.as_bytes()).map_err(|_| bad("the Host header is not a host"))?;
+/// The form that HTTP/2 wants: scheme and authority in the target, no Host. Where there is no Host
+/// either, the authority is the one that the target `had`.
+pub(crate) fn to_http2(parts: &mut Parts, had: Option<Authority>) -> Result<(), Fault> {
+    let authority = match (parts.headers.remove(HOST), had) {
+        (Some(host), Some(had)) if had.as_str() == host => had,
+        (Some(host), _) => Authority::try_from(host.as_bytes())
+            .map_err(|_| bad("the Host header is not a host"))?,
+        (None, Some(had)) => had,
+        (None, None) => return Err(bad("no Host header")),
+    };
     let mut uri = std::mem::take(&mut parts.uri).into_parts();
     uri.authority = Some(authority);
     if parts.method != Method::CONNECT {
@@ -210,41 +266,55 @@ pub(crate) fn to_http2(parts: &mut Parts) -> Result<(), Fault> {
     Ok(())
 }
 
-/// Whether the request is gRPC, by its content type.
-pub(crate) fn is_grpc(headers: &HeaderMap) -> bool {
-    headers.get(http::header::CONTENT_TYPE).is_some_and(|value| {
-        let value = value.as_bytes();
-        value.starts_with(b"application/grpc")
-            // Not gRPC-Web, which is plain HTTP.
-            && matches!(value.get(b"application/grpc".len()), None | Some(b'+' | b';'))
-    })
-}
-
-fn origin_form(uri: &Uri) -> Uri {
-    let target = uri.path_and_query().cloned();
-    target.map_or_else(|| Uri::from_static("/"), Uri::from)
+fn is_grpc(content_type: &[u8]) -> bool {
+    // Not gRPC-Web, which is plain HTTP.
+    content_type
+        .strip_prefix(b"application/grpc")
+        .is_some_and(|rest| matches!(rest.first(), None | Some(b'+' | b';')))
 }
 
 /// `uri-host [":" port]` by its characters (RFC 3986, section 3.2): no user, no path, no space.
 /// RFC 9110, section 4.2.4 has userinfo refused. A comma, which a name could have, is what two Hosts
 /// are joined with.
 fn is_host(host: &[u8]) -> bool {
-    let (name, punctuation, port) = match host.strip_prefix(b"[") {
-        Some(rest) => match rest.iter().position(|byte| *byte == b']') {
-            Some(end) => (&rest[..end], &b".:%-_~"[..], &rest[end + 1..]),
-            None => return false,
-        },
-        None => {
-            let end = host.iter().position(|byte| *byte == b':').unwrap_or(host.len());
-            (&host[..end], &b".-_~%!$&'()*+;="[..], &host[end..])
+    const NAME: Allowed = allowed(b".-_~%!$&'()*+;=");
+    const ADDRESS: Allowed = allowed(b".:%-_~");
+    let (name, rest) = match host.strip_prefix(b"[") {
+        Some(address) => {
+            let (address, rest) = split_behind(address, &ADDRESS);
+            let Some(rest) = rest.strip_prefix(b"]") else { return false };
+            (address, rest)
         }
+        None => split_behind(host, &NAME),
     };
-    let is_port = match port.split_first() {
+    let is_port = match rest.split_first() {
         None => true,
         Some((colon, digits)) => *colon == b':' && digits.iter().all(u8::is_ascii_digit),
     };
-    let is_name = |byte: &u8| byte.is_ascii_alphanumeric() || punctuation.contains(byte);
-    is_port && !name.is_empty() && name.iter().all(is_name)
+    is_port && !name.is_empty()
+}
+
+/// For each byte, whether it may stand there.
+type Allowed = [bool; 256];
+
+const fn allowed(punctuation: &[u8]) -> Allowed {
+    let mut allowed = [false; 256];
+    let mut byte = 0;
+    while byte < allowed.len() {
+        allowed[byte] = (byte as u8).is_ascii_alphanumeric();
+        byte += 1;
+    }
+    let mut at = 0;
+    while at < punctuation.len() {
+        allowed[punctuation[at] as usize] = true;
+        at += 1;
+    }
+    allowed
+}
+
+fn split_behind<'t>(text: &'t [u8], allowed: &Allowed) -> (&'t [u8], &'t [u8]) {
+    let end = text.iter().position(|byte| !allowed[usize::from(*byte)]);
+    text.split_at(end.unwrap_or(text.len()))
 }
 
 fn tokens(value: &HeaderValue) -> impl Iterator<Item = &str> {

@@ -38,7 +38,7 @@ pub(crate) struct Limited {
 #[derive(Debug)]
 enum State {
     /// The waker is of whoever waits for the body.
-    Open(Box<Forwarded>, Option<Waker>),
+    Open(Forwarded, Option<Waker>),
     /// The time was up; with what the client is told, once.
     Cut(Option<HeaderMap>),
     /// Nothing is left to be said.
@@ -46,8 +46,8 @@ enum State {
 }
 
 impl Limited {
-    pub(super) fn new(body: Forwarded, cutoff: Cutoff) -> Self {
-        let state = Rc::new(RefCell::new(State::Open(Box::new(body), None)));
+    pub(super) fn new(body: Forwarded, cutoff: Box<Cutoff>) -> Self {
+        let state = Rc::new(RefCell::new(State::Open(body, None)));
         let watch = tokio::task::spawn_local(watch(Rc::downgrade(&state), cutoff)).abort_handle();
         Self { state, watch }
     }
@@ -95,7 +95,7 @@ impl Drop for Limited {
 }
 
 /// Waits until the time is up, and ends the request then if it has not ended.
-async fn watch(state: Weak<RefCell<State>>, mut cutoff: Cutoff) {
+async fn watch(state: Weak<RefCell<State>>, mut cutoff: Box<Cutoff>) {
     let expired = cutoff.deadline.expired().await;
     let Some(state) = state.upgrade() else { return };
     let fault = cutoff.deadline.fault(expired);

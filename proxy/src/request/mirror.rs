@@ -129,7 +129,7 @@ async fn exchange(
     let (mut parts, body) = request.into_parts();
     if !http2 {
         head::frame_body(&mut parts.headers, &body);
-    } else if head::to_http2(&mut parts).is_err() {
+    } else if head::to_http2(&mut parts, None).is_err() {
         // A Host that HTTP/2 has no place for.
         return outcome::REQUEST_BROKEN;
     }

@@ -21,8 +21,10 @@ mod tee;
 mod tests;
 mod upgrade;
 
+use std::cell::Cell;
 use std::convert::Infallible;
 use std::net::{IpAddr, SocketAddr};
+use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Instant;
@@ -44,11 +46,12 @@ use crate::filter::{self, Chain};
 use crate::outbound::Activity;
 use crate::prefixed::Handle;
 use crate::table::{Action, Destination, Routing, Rule, Target, WeightedBackend};
-use crate::worker::Worker;
+use crate::worker::{Snapshot, Worker};
 use access::AccessEntry;
 use deadline::Deadline;
-use forward::Forward;
+use forward::{Forward, Terms};
 use gate::Gate;
+use head::Present;
 use limited::Cutoff;
 use record::Record;
 
@@ -65,6 +68,23 @@ pub(crate) struct Connection {
     pub(crate) stream: Handle,
     /// Of a client that speaks HTTP/2.
     pub(crate) http2: Option<Arc<Activity>>,
+    /// The generation of the last table that had all there is to know of the address.
+    pub(crate) found_in: Cell<Option<u64>>,
+}
+
+impl Connection {
+    /// Whether nothing is left to be asked of the source; looked up once for each table.
+    fn finds_enough_in(&self, table: &Snapshot) -> bool {
+        let generation = Some(table.generation());
+        if self.found_in.get() == generation {
+            return true;
+        }
+        let is_enough = table.is_enough_for(self.ip, self.port);
+        if is_enough {
+            self.found_in.set(generation);
+        }
+        is_enough
+    }
 }
 
 /// The rule that applies to a request.
@@ -85,189 +105,225 @@ pub(crate) enum Plan<'t> {
 }
 
 /// Answers a request.
-pub(crate) async fn serve(
+///
+/// One box holds all that a request needs until its answer's head: hyper moves what this function
+/// returns several times, and keeps room for it while a connection is idle. The box is there before what
+/// is in it, some 3 KiB that would be copied into it otherwise; and neither this nor [`route`] is an
+/// `async fn`, which moves what it is given once more.
+pub(crate) fn serve(
     connection: Rc<Connection>,
     request: Request<Incoming>,
-) -> Result<Response<ResponseBody>, Infallible> {
-    let start = Instant::now();
-    connection.stream.request_begins();
-    // Once per request: no request straddles two configurations.
-    let mut table = connection.worker.table();
-    let mut routed = start;
-    if !table.is_enough_for(connection.ip, connection.port) {
-        table = connection.worker.look_up(connection.ip).await;
-        routed = Instant::now();
-    }
-    let Some(destination) = table.destination(connection.ip, connection.port) else {
-        return Ok(gone(&connection));
-    };
-    destination.touch();
-    let (parts, body) = request.into_parts();
-    let is_grpc = head::is_grpc(&parts.headers);
-    let access = AccessEntry::begin(&connection, destination, &parts);
-    let mut record = Record::new(
-        connection.clone(),
-        destination.unmatched_series.clone(),
-        [start, routed],
-        is_grpc,
-        access,
-    );
-    let version = parts.version;
-    let is_connect = parts.method == Method::CONNECT;
-    let is_head = parts.method == Method::HEAD;
-    // Known once a rule has won; applied to whatever the answer is.
-    let mut chain = Chain::default();
-    // Boxed: hyper moves what this function returns several times, and keeps room for it while a
-    // connection is idle.
-    let answer =
-        Box::pin(route(&connection, destination, parts, body, is_grpc, &mut record, &mut chain));
-    let answer = answer.await;
-    let mut response = match answer {
-        Ok(Answer::Backend(response, cutoff)) => {
-            let (mut parts, body) = response.into_parts();
-            record.answered(parts.status.as_u16(), &parts.headers);
-            if parts.status != StatusCode::SWITCHING_PROTOCOLS {
-                head::strip_hop_by_hop(&mut parts.headers);
-            }
-            if version == Version::HTTP_10 {
-                record.reset_on_failure();
-            }
-            // Of this connection, whatever the backend's was. To a client of HTTP/1.0 hyper answers
-            // in its version, and keeps the connection for it only if the answer claims to be 1.1.
-            parts.version = if version == Version::HTTP_2 { version } else { Version::HTTP_11 };
-            let trailers = is_grpc && version == Version::HTTP_2;
-            Response::from_parts(parts, ResponseBody::backend(body, record, cutoff, trailers))
+) -> Pin<Box<impl Future<Output = Result<Response<ResponseBody>, Infallible>>>> {
+    let place = Box::new_uninit();
+    let answer = async move {
+        let start = Instant::now();
+        connection.stream.request_begins();
+        // Once per request: no request straddles two configurations.
+        let mut table = connection.worker.table();
+        let mut routed = start;
+        if !connection.finds_enough_in(&table) {
+            table = connection.worker.look_up(connection.ip).await;
+            routed = Instant::now();
         }
-        Ok(Answer::Own(response)) => {
-            record.own_answer(response.status().as_u16(), None, "");
-            response
+        let Some(destination) = table.destination(connection.ip, connection.port) else {
+            return Ok(gone(&connection));
+        };
+        destination.touch();
+        let present = Present::of(request.headers());
+        let is_grpc = present.is_grpc();
+        let mut record = Record::new(
+            connection.clone(),
+            destination.unmatched_series.clone(),
+            [start, routed],
+            is_grpc,
+            AccessEntry::begin(&connection, destination, &request),
+        );
+        let version = request.version();
+        let is_connect = request.method() == Method::CONNECT;
+        let is_head = request.method() == Method::HEAD;
+        // Known once a rule has won; applied to whatever the answer is.
+        let mut chain = Chain::default();
+        let answer = route(&connection, destination, request, present, &mut record, &mut chain);
+        let mut response = match answer.await {
+            Ok(Answer::Backend(response, cutoff)) => forwarded(response, cutoff, version, record),
+            Ok(Answer::Own(response)) => {
+                record.own_answer(response.status().as_u16(), None, "");
+                response
+            }
+            Err(fault) => refuse(&fault, is_grpc, &connection, &mut record),
+        };
+        chain.on_response(response.headers_mut());
+        if is_connect && version != Version::HTTP_2 && !response.status().is_success() {
+            // What the client sends behind a CONNECT is for the tunnel: without one, a client that does
+            // not wait would have it read as requests.
+            response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
         }
-        Err(fault) => refuse(&fault, is_grpc, &connection, &mut record),
+        if is_head && version == Version::HTTP_2 && matches!(response.body(), ResponseBody::Own(_))
+        {
+            // No answer to HEAD has content (RFC 9110, section 9.3.2). Of HTTP/2, hyper would send it.
+            *response.body_mut() = ResponseBody::empty();
+        }
+        Ok(response)
     };
-    chain.on_response(response.headers_mut());
-    if is_connect && version != Version::HTTP_2 && !response.status().is_success() {
-        // What the client sends behind a CONNECT is for the tunnel: without one, a client that does not
-        // wait would have it read as requests.
-        response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+    Box::into_pin(Box::write(place, answer))
+}
+
+/// A backend's answer, as it goes to a client of that version.
+fn forwarded(
+    response: Response<Incoming>,
+    cutoff: Option<Box<Cutoff>>,
+    version: Version,
+    mut record: Box<Record>,
+) -> Response<ResponseBody> {
+    let (mut parts, body) = response.into_parts();
+    record.answered(parts.status.as_u16(), &parts.headers);
+    // In HTTP/2 there are none: h2 takes an answer with one for malformed (RFC 9113, section 8.2.2).
+    if parts.version != Version::HTTP_2 && parts.status != StatusCode::SWITCHING_PROTOCOLS {
+        let present = Present::of(&parts.headers);
+        head::strip_hop_by_hop(&mut parts.headers, present);
     }
-    if is_head && version == Version::HTTP_2 && matches!(response.body(), ResponseBody::Own(_)) {
-        // No answer to HEAD has content (RFC 9110, section 9.3.2). Of HTTP/2, hyper would send it.
-        *response.body_mut() = ResponseBody::empty();
+    if version == Version::HTTP_10 {
+        record.reset_on_failure();
     }
-    Ok(response)
+    // Of this connection, whatever the backend's was. To a client of HTTP/1.0 hyper answers
+    // in its version, and keeps the connection for it only if the answer claims to be 1.1.
+    parts.version = if version == Version::HTTP_2 { version } else { Version::HTTP_11 };
+    let trailers = record.is_grpc() && version == Version::HTTP_2;
+    Response::from_parts(parts, ResponseBody::backend(body, record, cutoff, trailers))
 }
 
 enum Answer {
     /// With what limits its body, if anything does.
-    Backend(Response<Incoming>, Option<Cutoff>),
+    Backend(Response<Incoming>, Option<Box<Cutoff>>),
     Own(Response<ResponseBody>),
 }
 
 /// Everything from the head to the response, without what is common to all responses.
-async fn route<'t>(
+#[expect(clippy::manual_async_fn, reason = "see serve")]
+fn route<'t>(
     connection: &Connection,
     destination: &'t Destination,
-    mut parts: Parts,
-    body: Incoming,
-    is_grpc: bool,
+    request: Request<Incoming>,
+    present: Present,
     record: &mut Record,
     chain: &mut Chain<'t>,
-) -> Result<Answer, Fault> {
-    let max_headers = connection.worker.shared.limits.max_headers;
-    head::normalise(&mut parts, max_headers, || {
-        let service = &destination.service;
-        format!("{}.{}:{}", service.name, service.namespace, connection.port)
-    })?;
-    let selected = select(destination, &parts)?;
-    record.set_series(&selected.rule.series);
-    if let Some(access) = record.access() {
-        access.rule.clone_from(&selected.rule.source);
-    }
-    let visit = selected.rule.stickiness.as_ref().map(|it| it.visit(&parts.headers));
-    let drawn = match (&selected.rule.action, &visit) {
-        (Action::Forward(split), Some(visit)) => visit.choose(split),
-        _ => selected.rule.draw(),
-    };
-    let backend = match plan(selected.rule, drawn, &parts, chain)? {
-        Plan::Preflight(headers) => return Ok(preflight(headers)),
-        Plan::Redirect(to) => {
-            let request = Request::from_parts(parts, body);
-            return redirect(connection, to, request, destination, &selected, chain);
+) -> impl Future<Output = Result<Answer, Fault>> {
+    async move {
+        let (mut parts, body) = request.into_parts();
+        let max_headers = connection.worker.shared.limits.max_headers;
+        let authority = head::normalise(&mut parts, present, max_headers, || {
+            let service = &destination.service;
+            format!("{}.{}:{}", service.name, service.namespace, connection.port)
+        })?;
+        if destination.reads_host() {
+            head::write_host(&mut parts.headers, authority.as_ref());
         }
-        Plan::Forward(backend) => backend,
-    };
-    record.set_series(&backend.series);
-    let target = match &backend.target {
-        Ok(target) => target,
-        Err(why) => return Err(Fault::new(Kind::BackendInvalid, why.clone())),
-    };
-    if let Some(access) = record.access() {
-        access.backend = Some(target.backend.name.clone());
-    }
-    if let Some(to) = filter::redirect(&backend.filters) {
-        let request = Request::from_parts(parts, body);
-        return redirect(connection, to, request, destination, &selected, chain);
-    }
+        let is_grpc = present.is_grpc();
+        let selected = select(destination, &parts)?;
+        record.set_series(&selected.rule.series);
+        if let Some(access) = record.access() {
+            access.rule.clone_from(&selected.rule.source);
+        }
+        let visit = selected.rule.stickiness.as_ref().map(|it| it.visit(&parts.headers));
+        let drawn = match (&selected.rule.action, &visit) {
+            (Action::Forward(split), Some(visit)) => visit.choose(split),
+            _ => selected.rule.draw(),
+        };
+        let backend = match plan(selected.rule, drawn, &parts, chain)? {
+            Plan::Preflight(headers) => return Ok(preflight(headers)),
+            Plan::Redirect(to) => {
+                let request = Request::from_parts(parts, body);
+                return redirect(connection, to, request, present, destination, &selected, chain);
+            }
+            Plan::Forward(backend) => backend,
+        };
+        record.set_series(&backend.series);
+        let target = match &backend.target {
+            Ok(target) => target,
+            Err(why) => return Err(Fault::new(Kind::BackendInvalid, why.clone())),
+        };
+        if let Some(access) = record.access() {
+            access.backend = Some(target.backend.name.clone());
+        }
+        if let Some(to) = filter::redirect(&backend.filters) {
+            let request = Request::from_parts(parts, body);
+            return redirect(connection, to, request, present, destination, &selected, chain);
+        }
 
-    let upgrade = upgrade::Upgrade::asked(&mut parts);
-    head::strip_hop_by_hop(&mut parts.headers);
-    let mut copies = chain.on_request(&mut parts, selected.matched);
-    let over_http2 = is_grpc && parts.version == Version::HTTP_2;
-    let http2 = speaks_http2(target, over_http2, upgrade.is_some());
-    if let Some(upgrade) = &upgrade {
-        upgrade.request(&mut parts);
-        // A mirror would have to be spoken to in a protocol that nobody here knows.
-        copies.clear();
-    }
-    parts.version = if http2 { Version::HTTP_2 } else { Version::HTTP_11 };
+        let upgrade = upgrade::Upgrade::asked(&mut parts, present);
+        head::strip_hop_by_hop(&mut parts.headers, present);
+        let mut copies = chain.on_request(&mut parts, selected.matched);
+        let over_http2 = is_grpc && parts.version == Version::HTTP_2;
+        let http2 = speaks_http2(target, over_http2, upgrade.is_some());
+        if let Some(upgrade) = &upgrade {
+            upgrade.request(&mut parts);
+            // A mirror would have to be spoken to in a protocol that nobody here knows.
+            copies.clear();
+        }
+        parts.version = if http2 { Version::HTTP_2 } else { Version::HTTP_11 };
 
-    let counter = record.access().map(|access| access.request_bytes.clone());
-    let mut body = RequestBody::new(body, counter);
-    mirror::start(&connection.worker, copies, over_http2, &mut body);
-    let Rule { timeouts, retry, .. } = selected.rule;
-    let grpc_timeout = if is_grpc { grpc::timeout(&parts.headers) } else { None };
-    let mut deadline = Deadline::new(record.start(), timeouts.request, grpc_timeout);
-    let retry = retry.as_ref();
-    let may_retry = retry.is_some_and(|retry| retry.attempts > 0);
+        let counter = record.access().map(|access| access.request_bytes.clone());
+        let mut body = RequestBody::new(body, counter);
+        mirror::start(&connection.worker, copies, over_http2, &mut body);
+        let mut deadline = limit(selected.rule, record.start(), is_grpc, &parts.headers, &mut body);
+        let shared = body.shared().cloned();
+        if http2 {
+            head::to_http2(&mut parts, authority)?;
+        } else {
+            head::write_host(&mut parts.headers, authority.as_ref());
+            head::frame_body(&mut parts.headers, &body);
+        }
+        let holds = !http2 && parts.headers.contains_key(EXPECT);
+        let mut request = Request::from_parts(parts, body);
+        let gate = if holds { hold_for_continue(&mut request) } else { None };
+        let terms = Terms {
+            worker: &connection.worker,
+            backend: connection.worker.backend(&target.backend),
+            wanted: visit.as_ref().and_then(|visit| visit.endpoint(backend.digest)),
+            http2,
+            is_grpc,
+            attempt_timeout: selected.rule.timeouts.backend_request,
+            retry: selected.rule.retry.as_ref(),
+        };
+        let mut forward = Forward::new(request, terms);
+        let mut response = forward.run(&mut deadline, record).await?;
+        if let (Some(visit), Some(endpoint)) = (visit, record.endpoint()) {
+            visit.answer(response.headers_mut(), backend.digest, endpoint);
+        }
+        if let Some(gate) = gate {
+            if response.status().is_client_error() || response.status().is_server_error() {
+                record.keep_closed(gate);
+            } else {
+                // The backend answers without a 100, and before it has the body.
+                gate.open();
+            }
+        }
+        if let Some(upgrade) = upgrade {
+            upgrade.response(&mut response, connection);
+        }
+        let cutoff = (!deadline.is_none())
+            .then(|| Box::new(Cutoff { deadline, request: shared, trailers: over_http2 }));
+        Ok(Answer::Backend(response, cutoff))
+    }
+}
+
+/// The time that a request has. Its body is made one that can be sent again, or cut off when the time is
+/// up, where the rule or the client asks for that.
+fn limit(
+    rule: &Rule,
+    start: Instant,
+    is_grpc: bool,
+    headers: &HeaderMap,
+    body: &mut RequestBody,
+) -> Deadline {
+    let Rule { timeouts, retry, .. } = rule;
+    let grpc_timeout = if is_grpc { grpc::timeout(headers) } else { None };
+    let deadline = Deadline::new(start, timeouts.request, grpc_timeout);
+    let may_retry = retry.as_ref().is_some_and(|retry| retry.attempts > 0);
     if may_retry || !deadline.is_none() || timeouts.backend_request.is_some() {
         body.share(may_retry);
     }
-    let shared = body.shared().cloned();
-    if !http2 {
-        head::frame_body(&mut parts.headers, &body);
-    }
-    let (request, gate) = if parts.headers.contains_key(EXPECT) && !http2 {
-        hold_for_continue(parts, body)
-    } else {
-        (Request::from_parts(parts, body), None)
-    };
-    let forward = Forward {
-        worker: &connection.worker,
-        backend: connection.worker.backend(&target.backend),
-        wanted: visit.as_ref().and_then(|visit| visit.endpoint(backend.digest)),
-        http2,
-        is_grpc,
-        attempt_timeout: timeouts.backend_request,
-        retry,
-    };
-    let mut response = forward.run(request, &mut deadline, record).await?;
-    if let (Some(visit), Some(endpoint)) = (visit, record.endpoint()) {
-        visit.answer(response.headers_mut(), backend.digest, endpoint);
-    }
-    if let Some(gate) = gate {
-        if response.status().is_client_error() || response.status().is_server_error() {
-            record.keep_closed(gate);
-        } else {
-            // The backend answers without a 100, and before it has the body.
-            gate.open();
-        }
-    }
-    if let Some(upgrade) = upgrade {
-        upgrade.response(&mut response, connection);
-    }
-    let cutoff =
-        (!deadline.is_none()).then(|| Cutoff { deadline, request: shared, trailers: over_http2 });
-    Ok(Answer::Backend(response, cutoff))
+    deadline
 }
 
 /// The rule whose match ranks first. The choice is final: a rule that cannot be served does not
@@ -280,7 +336,7 @@ pub(crate) fn select<'t>(
         Routing::Unrouted => {
             return Ok(Selected { rule: &destination.unrouted, winner: None, matched: None });
         }
-        Routing::Routed { kind, matcher, rules, cors } => (kind, matcher, rules, *cors),
+        Routing::Routed { kind, matcher, rules, cors, .. } => (kind, matcher, rules, *cors),
     };
     let view = view(parts);
     let mut selected = matcher.select(&view);
@@ -385,16 +441,17 @@ fn redirect(
     connection: &Connection,
     redirect: &Redirect,
     request: Request<Incoming>,
+    present: Present,
     destination: &Destination,
     selected: &Selected<'_>,
     chain: &Chain<'_>,
 ) -> Result<Answer, Fault> {
     let (mut parts, body) = request.into_parts();
     let location = location(redirect, &parts, destination, selected.matched)?;
-    if chain.mirrors() && upgrade::Upgrade::asked(&mut parts).is_none() {
+    if chain.mirrors() && upgrade::Upgrade::asked(&mut parts, present).is_none() {
         // Nobody else gets the request.
-        let grpc = head::is_grpc(&parts.headers) && parts.version == Version::HTTP_2;
-        head::strip_hop_by_hop(&mut parts.headers);
+        let grpc = present.is_grpc() && parts.version == Version::HTTP_2;
+        head::strip_hop_by_hop(&mut parts.headers, present);
         let copies = chain.on_request(&mut parts, selected.matched);
         let mut body = RequestBody::new(body, None);
         mirror::start(&connection.worker, copies, grpc, &mut body);
@@ -419,20 +476,15 @@ pub(crate) fn location(
 }
 
 /// Sends the head and waits with the body until the backend asks for it, as the client does.
-fn hold_for_continue(
-    parts: Parts,
-    mut body: RequestBody,
-) -> (Request<RequestBody>, Option<Arc<Gate>>) {
-    let gate = body.hold().map(Arc::new);
-    let mut request = Request::from_parts(parts, body);
-    if let Some(gate) = gate.clone() {
-        hyper::ext::on_informational(&mut request, move |response| {
-            if response.status() == StatusCode::CONTINUE {
-                gate.open();
-            }
-        });
-    }
-    (request, gate)
+fn hold_for_continue(request: &mut Request<RequestBody>) -> Option<Arc<Gate>> {
+    let gate = Arc::new(request.body_mut().hold()?);
+    let opens = gate.clone();
+    hyper::ext::on_informational(request, move |response| {
+        if response.status() == StatusCode::CONTINUE {
+            opens.open();
+        }
+    });
+    Some(gate)
 }
 
 /// The proxy's own answer to what no backend answered.

@@ -46,18 +46,19 @@ pub(crate) struct Upstream {
 }
 
 impl Record {
+    /// Boxed: it goes with the answer, from hand to hand.
     pub(crate) fn new(
         connection: Rc<Connection>,
         series: Arc<Series>,
         [start, routed]: [Instant; 2],
         is_grpc: bool,
         access: Option<Box<AccessEntry>>,
-    ) -> Self {
+    ) -> Box<Self> {
         if let Some(activity) = &connection.http2 {
             activity.request_begins();
         }
         let outcome = Outcome { status: 0, grpc_status: None, reason: "client_closed" };
-        Self {
+        Box::new(Self {
             connection,
             series,
             start,
@@ -72,7 +73,11 @@ impl Record {
             retries: 0,
             retrying: false,
             written: false,
-        }
+        })
+    }
+
+    pub(crate) fn is_grpc(&self) -> bool {
+        self.is_grpc
     }
 
     /// When the request's head had been read.
@@ -90,7 +95,7 @@ impl Record {
     pub(crate) fn answered(&mut self, status: u16, headers: &HeaderMap) {
         self.outcome.status = status;
         if self.is_grpc {
-            // A response of trailers only has them in its head.
+            // A response of trailers only has them in its head, and may end with an empty body.
             self.outcome.grpc_status = grpc::status(headers);
         }
     }
@@ -212,7 +217,9 @@ impl Record {
 
 impl Drop for Record {
     fn drop(&mut self) {
-        self.write(Instant::now());
+        if !self.written {
+            self.write(Instant::now());
+        }
     }
 }
 

@@ -3,7 +3,8 @@
 
 use std::rc::Rc;
 
-use http::{Extensions, HeaderMap, HeaderName, HeaderValue, Method, Request, Uri, Version};
+use http::uri::{Scheme, Uri};
+use http::{Extensions, HeaderName, HeaderValue, Method, Request, Version};
 
 use super::body::RequestBody;
 use super::shared::SharedBody;
@@ -11,18 +12,22 @@ use super::shared::SharedBody;
 /// A request's head, and its body if that is kept.
 pub(super) struct Replay {
     method: Method,
-    uri: Uri,
+    scheme: Option<Scheme>,
     version: Version,
-    headers: Headers,
+    text: Text,
     extensions: Extensions,
     body: Option<Rc<SharedBody>>,
 }
 
-/// Headers, one after the other: the lengths of name and value, then their bytes.
-struct Headers(Vec<u8>);
+/// What of a head is text, in pairs: authority and path, then each header's name and value. Before the
+/// bytes of a pair are their lengths.
+struct Text(Vec<u8>);
 
-/// The two lengths: a word, of which the name's is the upper half.
+/// The two lengths: a word, of which the first one's is the upper half.
 const LENGTHS: usize = size_of::<u64>();
+
+/// Room for the text of most heads.
+const ROOM: usize = 512;
 
 impl Replay {
     /// None where the body is not kept.
@@ -33,9 +38,9 @@ impl Replay {
         }
         Some(Self {
             method: request.method().clone(),
-            uri: request.uri().clone(),
+            scheme: request.uri().scheme().cloned(),
             version: request.version(),
-            headers: Headers::of(request.headers())?,
+            text: Text::of(request)?,
             extensions: request.extensions().clone(),
             body: body.cloned(),
         })
@@ -53,42 +58,59 @@ impl Replay {
         };
         let mut request = Request::new(body);
         *request.method_mut() = self.method.clone();
-        *request.uri_mut() = self.uri.clone();
         *request.version_mut() = self.version;
-        *request.headers_mut() = self.headers.map()?;
         *request.extensions_mut() = self.extensions.clone();
+        let mut pairs = self.text.pairs();
+        let (authority, path) = pairs.next()?;
+        let mut uri = http::uri::Parts::default();
+        uri.scheme.clone_from(&self.scheme);
+        if !authority.is_empty() {
+            uri.authority = Some(authority.try_into().ok()?);
+        }
+        if !path.is_empty() {
+            uri.path_and_query = Some(path.try_into().ok()?);
+        }
+        *request.uri_mut() = Uri::from_parts(uri).ok()?;
+        for (name, value) in pairs {
+            let name = HeaderName::from_bytes(name).ok()?;
+            request.headers_mut().append(name, HeaderValue::from_bytes(value).ok()?);
+        }
         Some(request)
     }
 }
 
-impl Headers {
-    /// None for headers that are longer than 4 GiB.
-    fn of(headers: &HeaderMap) -> Option<Self> {
-        let lines = || headers.iter().map(|(name, value)| (name.as_str(), value.as_bytes()));
-        let size = lines().map(|(name, value)| LENGTHS + name.len() + value.len()).sum();
-        let mut bytes = Vec::with_capacity(size);
-        for (name, value) in lines() {
-            let [name_length, value_length] = [name.len(), value.len()].map(u32::try_from);
-            let lengths = u64::from(name_length.ok()?) << 32 | u64::from(value_length.ok()?);
-            bytes.extend_from_slice(&lengths.to_le_bytes());
-            bytes.extend_from_slice(name.as_bytes());
-            bytes.extend_from_slice(value);
+impl Text {
+    /// None where a part of it is longer than 4 GiB.
+    fn of<B>(request: &Request<B>) -> Option<Self> {
+        let uri = request.uri();
+        let mut text = Self(Vec::with_capacity(ROOM));
+        let authority = uri.authority().map_or("", |authority| authority.as_str());
+        let path = uri.path_and_query().map_or("", |path| path.as_str());
+        text.push(authority.as_bytes(), path.as_bytes())?;
+        for (name, value) in request.headers() {
+            text.push(name.as_str().as_bytes(), value.as_bytes())?;
         }
-        Some(Self(bytes))
+        Some(text)
     }
 
-    /// The headers anew, values of one name in their order.
-    fn map(&self) -> Option<HeaderMap> {
-        let mut map = HeaderMap::new();
+    fn push(&mut self, one: &[u8], other: &[u8]) -> Option<()> {
+        let [upper, lower] = [one.len(), other.len()].map(u32::try_from);
+        let lengths = u64::from(upper.ok()?) << 32 | u64::from(lower.ok()?);
+        self.0.reserve(LENGTHS + one.len() + other.len());
+        self.0.extend_from_slice(&lengths.to_le_bytes());
+        self.0.extend_from_slice(one);
+        self.0.extend_from_slice(other);
+        Some(())
+    }
+
+    fn pairs(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
         let mut rest = self.0.as_slice();
-        while !rest.is_empty() {
+        std::iter::from_fn(move || {
             let lengths = u64::from_le_bytes(rest.split_off(..LENGTHS)?.try_into().ok()?);
-            let name = rest.split_off(..usize::try_from(lengths >> 32).ok()?)?;
-            let value = rest.split_off(..lengths as u32 as usize)?;
-            let name = HeaderName::from_bytes(name).ok()?;
-            map.append(name, HeaderValue::from_bytes(value).ok()?);
-        }
-        Some(map)
+            let one = rest.split_off(..usize::try_from(lengths >> 32).ok()?)?;
+            let other = rest.split_off(..lengths as u32 as usize)?;
+            Some((one, other))
+        })
     }
 }
 
@@ -96,20 +118,47 @@ impl Headers {
 mod tests {
     use super::*;
 
+    /// What comes back of a request without a body.
+    fn again(request: &Request<RequestBody>) -> Request<RequestBody> {
+        Replay::of(request).unwrap().request().unwrap()
+    }
+
     #[test]
-    fn headers_come_back_as_they_were() {
-        let mut headers = HeaderMap::new();
-        for (name, value) in [
-            ("host", &b"reviews"[..]),
-            ("accept", b"text/html"),
-            ("x-empty", b""),
-            ("accept", b"*/*"),
-            ("x-bytes", b"\xe4 \t ~"),
+    fn a_head_comes_back_as_it_was() {
+        for (method, uri, version) in [
+            (Method::GET, "/a/b?c=d", Version::HTTP_11),
+            (Method::PUT, "http://reviews:9080/?q", Version::HTTP_2),
+            (Method::OPTIONS, "*", Version::HTTP_11),
+            (Method::CONNECT, "reviews:9080", Version::HTTP_11),
         ] {
-            headers.append(name, HeaderValue::from_bytes(value).unwrap());
+            let mut request = Request::new(RequestBody::Empty);
+            *request.method_mut() = method;
+            *request.uri_mut() = uri.parse().unwrap();
+            *request.version_mut() = version;
+            for (name, value) in [
+                ("host", &b"reviews"[..]),
+                ("accept", b"text/html"),
+                ("x-empty", b""),
+                ("accept", b"*/*"),
+                ("x-bytes", b"\xe4 \t ~"),
+            ] {
+                request.headers_mut().append(name, HeaderValue::from_bytes(value).unwrap());
+            }
+            let again = again(&request);
+            assert_eq!(again.method(), request.method());
+            assert_eq!(again.uri(), request.uri());
+            assert_eq!(again.uri().scheme(), request.uri().scheme());
+            assert_eq!(again.version(), version);
+            assert_eq!(again.headers(), request.headers());
         }
-        let kept = Headers::of(&headers).unwrap();
-        assert_eq!(kept.map().unwrap(), headers);
-        assert!(Headers::of(&HeaderMap::new()).unwrap().map().unwrap().is_empty());
+    }
+
+    #[test]
+    fn a_head_without_headers_or_with_long_ones_comes_back_too() {
+        let mut request = Request::new(RequestBody::Empty);
+        assert!(again(&request).headers().is_empty());
+        let long = HeaderValue::from_bytes(&[b'a'; 2 * ROOM]).unwrap();
+        request.headers_mut().insert("x-long", long);
+        assert_eq!(again(&request).headers(), request.headers());
     }
 }

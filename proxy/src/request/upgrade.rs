@@ -8,6 +8,7 @@ use hyper::body::Incoming;
 use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
 
+use super::head::Present;
 use super::{Connection, head};
 
 /// A request that asks its connection to become something else.
@@ -19,8 +20,8 @@ pub(crate) struct Upgrade {
 
 impl Upgrade {
     /// Takes the client's side of an upgrade out of a request that asks for one.
-    pub(crate) fn asked(parts: &mut Parts) -> Option<Self> {
-        let protocol = head::upgrade(parts);
+    pub(crate) fn asked(parts: &mut Parts, present: Present) -> Option<Self> {
+        let protocol = if present.upgrade { head::upgrade(parts) } else { None };
         if protocol.is_none() && parts.method != Method::CONNECT {
             return None;
         }

@@ -232,7 +232,8 @@ impl Run<'_> {
                 let matcher = Box::new(Matcher::new(kind, &attached.rules));
                 let rules = self.rules(service, &parent, attached, Metrics::route);
                 let cors = rules.iter().any(Rule::has_cors);
-                routing = Routing::Routed { kind, matcher, cors, rules };
+                let host = rules.iter().any(Rule::reads_host);
+                routing = Routing::Routed { kind, matcher, rules, cors, host };
             }
         }
         Destination {

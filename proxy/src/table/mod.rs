@@ -17,6 +17,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use http::header::HOST;
 use weft_gamma::matching::{Matcher, SniMatcher};
 use weft_gamma::object::{NamespacedName, ObjectKey, ServicePort};
 use weft_gamma::route::{Match, RouteKind, Timeouts};
@@ -79,6 +80,8 @@ pub(crate) enum Routing {
         rules: Vec<Rule>,
         /// A rule has a CORS filter, or a backend of a rule has.
         cors: bool,
+        /// A rule reads the Host header.
+        host: bool,
     },
 }
 
@@ -215,6 +218,11 @@ impl Destination {
         }
     }
 
+    /// Whether a rule reads the Host header: it is not written for a request of HTTP/2 otherwise.
+    pub(crate) fn reads_host(&self) -> bool {
+        matches!(self.routing, Routing::Routed { host: true, .. })
+    }
+
     /// Whether its clients are known to wait for the server's first bytes.
     pub(crate) fn is_server_first(&self) -> bool {
         self.server_first.load(Ordering::Relaxed)
@@ -257,6 +265,19 @@ impl Rule {
     pub(crate) fn has_cors(&self) -> bool {
         filter::cors(&self.filters).is_some()
             || self.backends().iter().any(|backend| filter::cors(&backend.filters).is_some())
+    }
+
+    /// Whether the Host header makes a difference to it: a match may name it, what keeps users in place
+    /// may be it, and filters copy it, change it, or answer with it.
+    fn reads_host(&self) -> bool {
+        let is_matched = self.matches.iter().any(|it| match it {
+            Match::Http(criteria) => criteria.headers.iter().any(|header| header.name == HOST),
+            Match::Grpc(criteria) => criteria.headers.iter().any(|header| header.name == HOST),
+            Match::Tls(_) | Match::Tcp => false,
+        });
+        let has_filters = !self.filters.is_empty()
+            || self.backends().iter().any(|backend| !backend.filters.is_empty());
+        is_matched || has_filters || self.stickiness.is_some()
     }
 }
 

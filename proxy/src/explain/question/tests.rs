@@ -1,4 +1,5 @@
 use super::*;
+use crate::request::head::{self, Present};
 
 fn question(request: &[&str], headers: &[&str]) -> Result<Question, BadQuestion> {
     let owned = |texts: &[&str]| texts.iter().map(|text| (*text).to_owned()).collect();
@@ -9,7 +10,9 @@ fn question(request: &[&str], headers: &[&str]) -> Result<Question, BadQuestion>
 fn sent(request: &[&str], headers: &[&str]) -> String {
     let question = question(request, headers).unwrap();
     let mut parts = question.head().unwrap();
-    crate::request::head::normalise(&mut parts, 100, String::new).unwrap();
+    let present = Present::of(&parts.headers);
+    let authority = head::normalise(&mut parts, present, 100, String::new).unwrap();
+    head::write_host(&mut parts.headers, authority.as_ref());
     let host = parts.headers[HOST].to_str().unwrap();
     format!("{} {} of {host} to port {}", parts.method, parts.uri, question.port)
 }
@@ -47,7 +50,7 @@ fn headers_are_sent_as_they_are_given() {
     // What a gRPC client always sends.
     let grpc = super::tests::question(&["grpc://cart:7070/shop.Cart/AddItem"], &[]).unwrap();
     let parts = grpc.head().unwrap();
-    assert!(crate::request::head::is_grpc(&parts.headers));
+    assert!(Present::of(&parts.headers).is_grpc());
     assert_eq!(parts.version, Version::HTTP_2);
 }
 

@@ -37,6 +37,23 @@ async fn echo(name: &'static str) -> Server {
     .await
 }
 
+/// Some servers end what should be trailers only with a frame of data that ends the stream.
+#[test]
+fn a_status_in_the_head_counts_also_where_a_body_follows() {
+    run(async {
+        let mesh = Mesh::new();
+        let server = Server::start(true, |_| async {
+            Response::builder().header("grpc-status", "7").body(text("x")).unwrap()
+        });
+        let service = mesh.service("default/echo", "web", &[server.await.addr]);
+        let mut client = connect(&mesh, service).await;
+        let (response, trailers) =
+            whole(client.send_request(call("s/Echo", "ping")).await.unwrap()).await;
+        assert_eq!((&response.headers()["grpc-status"], trailers), (&"7".parse().unwrap(), None));
+        assert_eq!(mesh.requests(&["status=\"200\"", "grpc_status=\"7\"", "reason=\"\""]), 1);
+    });
+}
+
 #[test]
 fn messages_and_trailers_pass() {
     run(async {

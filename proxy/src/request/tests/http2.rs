@@ -175,6 +175,45 @@ fn an_authority_is_matched_as_the_host() {
     });
 }
 
+/// Between two sides of HTTP/2 a Host is written only for rules that read it; the backend sees the
+/// authority either way, and filters find what the client has sent.
+#[test]
+fn an_authority_reaches_a_backend_of_http_2() {
+    run(async {
+        const TO_SVC: &str = "backendRefs: [{name: svc, port: 80}]";
+        let rewrite = "filters: [{type: URLRewrite, urlRewrite: {hostname: new.example}}]";
+        let add = "filters: [{type: RequestHeaderModifier, requestHeaderModifier: \
+                   {add: [{name: x-added, value: a}]}}]";
+        let redirect = "filters: [{type: RequestRedirect, requestRedirect: {statusCode: 301}}]";
+        for (rule, seen) in [
+            (TO_SVC.to_owned(), "http://old.example/a?b"),
+            (format!("{add}, {TO_SVC}"), "http://old.example/a?b"),
+            (format!("{rewrite}, {TO_SVC}"), "http://new.example/a?b"),
+            (
+                format!("backendRefs: [{{name: svc, port: 80, {rewrite}}}]"),
+                "http://new.example/a?b",
+            ),
+            (redirect.to_owned(), "location: http://old.example/a?b"),
+        ] {
+            let mesh = Mesh::new();
+            let server = Server::start(true, |request: Request<Incoming>| async move {
+                let host = if request.headers().contains_key("host") { " Host" } else { "" };
+                Response::new(text(format!("{}{host}", request.uri())))
+            })
+            .await;
+            let service = mesh.service("default/svc", "http2", &[server.addr]);
+            mesh.http_route("default/route", "default/svc", &format!("[{{{rule}}}]"));
+            let mut client = connect(&mesh, service).await;
+            let request = Request::get("http://old.example/a?b").body(empty()).unwrap();
+            let (answer, _) = whole(client.send_request(request).await.unwrap()).await;
+            let location = answer.headers().get("location");
+            let location = location.map(|it| format!("location: {}", it.to_str().unwrap()));
+            let body = String::from_utf8(answer.body().to_vec()).unwrap();
+            assert_eq!(location.unwrap_or(body), seen, "{rule}");
+        }
+    });
+}
+
 #[test]
 fn a_host_beside_another_authority_is_refused() {
     run(async {
