@@ -1,16 +1,17 @@
 //! What is asked of Weft, as data: its figures beside those of its peers in the same run.
 
-use crate::measure::{Measure, Work};
+use crate::measure::{Measure, Typical, Work};
 use crate::proxy::Proxy;
 
 pub(crate) const MEMORY_IDLE: &str = "Resident memory, idle, 5 Services known";
 pub(crate) const MEMORY_HELD: &str = "Resident memory, 1,000 open connections";
 
-/// What a proxy adds at a fixed rate: the share of requests, and the measure's name.
-pub(crate) const LATENCY: [(f64, &str); 3] = [
-    (0.5, "Latency at half of Envoy's capacity: added p50"),
-    (0.99, "Latency at half of Envoy's capacity: added p99"),
-    (0.999, "Latency at half of Envoy's capacity: added p99.9"),
+/// What a proxy adds at a fixed rate: the share of requests, which of the rounds' values counts, and the
+/// measure's name.
+pub(crate) const LATENCY: [(f64, Typical, &str); 3] = [
+    (0.5, Typical::Median, "Latency at half of Envoy's capacity: added p50"),
+    (0.99, Typical::LowerQuartile, "Latency at half of Envoy's capacity: added p99"),
+    (0.999, Typical::LowerQuartile, "Latency at half of Envoy's capacity: added p99.9"),
 ];
 
 /// The name of the measure of CPU time.
@@ -73,7 +74,7 @@ pub(crate) fn asked(measure: &str) -> Vec<Asked> {
     if measure == rate(Work::Tcp) {
         return vec![at_least(0.9, Haproxy)];
     }
-    if LATENCY[..2].iter().any(|(_, name)| measure == *name) {
+    if LATENCY[..2].iter().any(|(_, _, name)| measure == *name) {
         return vec![at_most(0.5, Envoy), at_most(1.0, Haproxy)];
     }
     match measure {
@@ -86,11 +87,11 @@ pub(crate) fn asked(measure: &str) -> Vec<Asked> {
 }
 
 impl Asked {
-    /// What the factor bounds: a ratio to a peer's figure, or the median itself.
+    /// What the factor bounds: a ratio to a peer's figure, or Weft's own.
     pub(crate) fn seen(self, measure: &Measure) -> Option<f64> {
         match self.of {
             Some(peer) => measure.ratio(peer),
-            None => measure.median(Proxy::Weft),
+            None => measure.typical(Proxy::Weft),
         }
     }
 
@@ -184,7 +185,7 @@ mod tests {
     #[test]
     fn every_asked_figure_is_measured() {
         let mut names = vec![MEMORY_IDLE.to_owned(), MEMORY_HELD.to_owned()];
-        names.extend(LATENCY.map(|(_, name)| name.to_owned()));
+        names.extend(LATENCY.map(|(_, _, name)| name.to_owned()));
         for work in Work::ALL {
             names.extend([cpu(work), rate(work)]);
         }

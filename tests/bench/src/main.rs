@@ -1,7 +1,8 @@
 //! `make bench`: Weft and its peers on the same work, in a network namespace of its own.
 //!
 //! One core for the proxy that is measured, one for everything else. Runs of the proxies are
-//! interleaved and repeated, each is checked for right answers, and what is compared is the median.
+//! interleaved and repeated, each is checked for right answers, and what is compared are medians,
+//! or quartiles of the slowest.
 
 mod asked;
 mod check;

@@ -102,62 +102,112 @@ pub(crate) struct Measure {
     pub(crate) values: BTreeMap<Proxy, Vec<f64>>,
     /// The values are what is added to something: a round's can be about zero, or less.
     is_added: bool,
+    typical: Typical,
 }
 
-/// Median, least and greatest.
+/// Which of the rounds' values stands for all of them.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Typical {
+    Median,
+    /// Of the slowest requests of a round, which are the machine's in more than half of the rounds: one
+    /// stall of some milliseconds makes a hundredth of a round's requests late.
+    LowerQuartile,
+}
+
+/// The typical value, the least and the greatest.
 #[derive(Clone, Copy, Debug, Serialize)]
 pub(crate) struct Spread {
-    pub(crate) median: f64,
+    pub(crate) typical: f64,
     pub(crate) least: f64,
     pub(crate) greatest: f64,
 }
 
 impl Measure {
     pub(crate) fn new(name: impl Into<String>, unit: &'static str) -> Measure {
-        Measure { name: name.into(), unit, values: BTreeMap::new(), is_added: false }
+        let (values, typical) = (BTreeMap::new(), Typical::Median);
+        Measure { name: name.into(), unit, values, is_added: false, typical }
     }
 
     /// Of values that are added to something.
-    pub(crate) fn added(name: impl Into<String>, unit: &'static str) -> Measure {
-        Measure { is_added: true, ..Measure::new(name, unit) }
+    pub(crate) fn added(name: impl Into<String>, unit: &'static str, typical: Typical) -> Measure {
+        Measure { is_added: true, typical, ..Measure::new(name, unit) }
     }
 
     pub(crate) fn add(&mut self, proxy: Proxy, value: f64) {
         self.values.entry(proxy).or_default().push(value);
     }
 
+    /// Takes the typical value of `base` from all others': what is left is what they add to it.
+    pub(crate) fn less(&mut self, base: Proxy) {
+        let Some(typical) = self.typical(base) else { return };
+        self.values.remove(&base);
+        for value in self.values.values_mut().flatten() {
+            *value -= typical;
+        }
+    }
+
     pub(crate) fn spread(&self, proxy: Proxy) -> Option<Spread> {
-        Spread::of(self.values.get(&proxy)?.clone())
+        Spread::of(self.values.get(&proxy)?.clone(), self.typical)
     }
 
     /// Weft's figure to a peer's: the median of the rounds' ratios. What a shared machine does for a
     /// while, both of a round have felt; their medians may be of different rounds. Of what is added it is
-    /// the ratio of the medians.
+    /// the ratio of the typical values.
     pub(crate) fn ratio(&self, peer: Proxy) -> Option<f64> {
         if self.is_added {
-            return Some(self.median(Proxy::Weft)? / self.median(peer)?);
+            return Some(self.typical(Proxy::Weft)? / self.typical(peer)?);
         }
         let (weft, peer) = (self.values.get(&Proxy::Weft)?, self.values.get(&peer)?);
         let ratios = weft.iter().zip(peer).map(|(weft, peer)| weft / peer);
-        Spread::of(ratios.collect()).map(|spread| spread.median)
+        Spread::of(ratios.collect(), Typical::Median).map(|spread| spread.typical)
     }
 
-    pub(crate) fn median(&self, proxy: Proxy) -> Option<f64> {
-        self.spread(proxy).map(|spread| spread.median)
+    pub(crate) fn typical(&self, proxy: Proxy) -> Option<f64> {
+        self.spread(proxy).map(|spread| spread.typical)
     }
 }
 
 impl Spread {
     /// None of nothing.
-    fn of(mut values: Vec<f64>) -> Option<Spread> {
+    fn of(mut values: Vec<f64>, typical: Typical) -> Option<Spread> {
         values.sort_by(f64::total_cmp);
         let (least, greatest) = (*values.first()?, *values.last()?);
-        let middle = values.len() / 2;
-        let median = if values.len() % 2 == 1 {
-            values[middle]
-        } else {
-            f64::midpoint(values[middle - 1], values[middle])
+        let share = match typical {
+            Typical::Median => 0.5,
+            Typical::LowerQuartile => 0.25,
         };
-        Some(Spread { median, least, greatest })
+        // Between two values, where it falls between them.
+        let place = share * (values.len() - 1) as f64;
+        let (below, above) = (values[place.floor() as usize], values[place.ceil() as usize]);
+        let typical = below + (above - below) * place.fract();
+        Some(Spread { typical, least, greatest })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn typical_is_the_median_or_the_lower_quartile() {
+        let of = |values: &[f64], typical| Spread::of(values.to_vec(), typical).unwrap().typical;
+        assert_eq!(of(&[4.0, 1.0, 2.0, 9.0, 3.0], Typical::Median), 3.0);
+        assert_eq!(of(&[1.0, 2.0, 4.0, 9.0], Typical::Median), 3.0);
+        assert_eq!(of(&[4.0, 1.0, 2.0, 9.0, 3.0], Typical::LowerQuartile), 2.0);
+        assert_eq!(of(&[7.0], Typical::LowerQuartile), 7.0);
+    }
+
+    #[test]
+    fn what_is_added_is_told_by_the_base_s_typical_value() {
+        let mut measure = Measure::added("p99", "µs", Typical::LowerQuartile);
+        for (direct, weft) in
+            [(10.0, 15.0), (900.0, 18.0), (12.0, 700.0), (10.0, 17.0), (10.0, 16.0)]
+        {
+            measure.add(Proxy::Direct, direct);
+            measure.add(Proxy::Weft, weft);
+        }
+        measure.less(Proxy::Direct);
+        assert_eq!(measure.typical(Proxy::Weft), Some(6.0));
+        assert_eq!(measure.typical(Proxy::Direct), None);
     }
 }

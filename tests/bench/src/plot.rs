@@ -27,8 +27,9 @@ pub(crate) fn bars(measure: &Measure) -> String {
         .into_iter()
         .filter_map(|proxy| measure.spread(proxy).map(|spread| (proxy, spread)))
         .collect();
-    // A round that was disturbed reaches far beyond all medians: its line ends where the room does.
-    let most = rows.iter().map(|(_, spread)| spread.median).fold(f64::MIN_POSITIVE, f64::max) * 1.2;
+    // A round that was disturbed reaches far beyond all of these: its line ends where the room does.
+    let most =
+        rows.iter().map(|(_, spread)| spread.typical).fold(f64::MIN_POSITIVE, f64::max) * 1.2;
     let scale = |value: f64| value.clamp(0.0, most) / most * (WIDTH - LEFT - RIGHT);
     let height = TOP + STEP * rows.len() as f64 + 6.0;
     let title = format!("{} ({})", measure.name, measure.unit);
@@ -52,9 +53,9 @@ pub(crate) fn bars(measure: &Measure) -> String {
              <text x=\"{:.1}\" y=\"{text}\">{}</text>",
             LEFT - 8.0,
             proxy.name(),
-            scale(spread.median),
+            scale(spread.typical),
             greatest + 8.0,
-            figure(spread.median),
+            figure(spread.typical),
         );
     }
     svg + "</svg>\n"

@@ -84,8 +84,8 @@ fn entry(measure: &Measure) -> Entry<'_> {
         name: &measure.name,
         unit: measure.unit,
         rounds: measure.values.get(&Proxy::Weft).map_or(0, Vec::len),
-        weft: measure.median(Proxy::Weft),
-        peers: peers.map(|(name, spread)| (*name, spread.median)).collect(),
+        weft: measure.typical(Proxy::Weft),
+        peers: peers.map(|(name, spread)| (*name, spread.typical)).collect(),
         asked: (!bounds.is_empty()).then(|| {
             let texts: Vec<&str> = bounds.iter().map(|bound| bound.asked.as_str()).collect();
             texts.join("; ")
@@ -105,7 +105,9 @@ fn page(results: &Results, entries: &[Entry<'_>]) -> Result<String> {
          through a redirect, as a sidecar is. Requests match a header and are split 90/10. The\n\
          figures are medians of {} interleaved rounds of {} ms ({} of {} ms where answers are\n\
          large), least and greatest in brackets; *Weft to it* is the median of the rounds' ratios\n\
-         (of what is added, the ratio of the medians), and what is asked is asked of these.\n\
+         (of what is added, the ratio of the figures), and what is asked is asked of these. Of\n\
+         added p99 and p99.9 the rounds' lower quartile stands for their median: one stall of the\n\
+         machine is a round's slowest hundredth, and most rounds have one.\n\
          *Floor* is hyper's server joined to hyper's client, with nothing between them.\n",
         small.count,
         small.turn.as_millis(),
@@ -139,11 +141,11 @@ fn table(page: &mut String, measure: &Measure, entry: &Entry<'_>) -> Result<()> 
     writeln!(page, "\n## {}\n", measure.name)?;
     writeln!(page, "| proxy | {} | | Weft to it |\n|---|---:|---|---:|", measure.unit)?;
     for proxy in Proxy::PROCESSES {
-        let Some(Spread { median, least, greatest }) = measure.spread(proxy) else { continue };
+        let Some(Spread { typical, least, greatest }) = measure.spread(proxy) else { continue };
         let ratio = measure.ratio(proxy).filter(|_| proxy != Proxy::Weft);
         let ratio = ratio.map(|ratio| format!("{ratio:.2}")).unwrap_or_default();
-        let (median, least, greatest) = (figure(median), figure(least), figure(greatest));
-        writeln!(page, "| {} | {median} | ({least} – {greatest}) | {ratio} |", proxy.name())?;
+        let (typical, least, greatest) = (figure(typical), figure(least), figure(greatest));
+        writeln!(page, "| {} | {typical} | ({least} – {greatest}) | {ratio} |", proxy.name())?;
     }
     if !entry.bounds.is_empty() {
         let bounds = entry.bounds.iter().map(|Bound { asked, met, .. }| match met {

@@ -184,13 +184,13 @@ impl Bench {
 
     /// What a proxy adds to the backend's own times at half of what Envoy can take; returns the rate.
     fn paced(&mut self) -> Result<Option<f64>> {
-        if !self.wants(asked::LATENCY[0].1) {
+        if !self.wants(asked::LATENCY[0].2) {
             return Ok(None);
         }
         let Rounds { count: rounds, turn } = self.length.rounds(Work::Http1);
         let title = asked::rate(Work::Http1);
         let known = self.measures.iter().find(|measure| measure.name == title);
-        let rate = match known.and_then(|measure| measure.median(Proxy::Envoy)) {
+        let rate = match known.and_then(|measure| measure.typical(Proxy::Envoy)) {
             Some(capacity) => capacity / 2.0,
             None => {
                 let target = Proxy::Envoy.target(Work::Http1).context("Envoy's address")?;
@@ -198,10 +198,12 @@ impl Bench {
                 used.requests as f64 / used.seconds / 2.0
             }
         };
-        let mut measures = asked::LATENCY.map(|(_, name)| Measure::added(name, "µs"));
+        let mut measures =
+            asked::LATENCY.map(|(_, typical, name)| Measure::added(name, "µs", typical));
+        let direct = Proxy::Direct.target(Work::Http1).context("the backend's address")?;
         for round in 0..rounds {
-            let direct = Proxy::Direct.target(Work::Http1).context("the backend's address")?;
-            let direct = self.undisturbed(|| load::paced::paced(&direct, rate, turn))?;
+            let times = self.undisturbed(|| load::paced::paced(&direct, rate, turn))?;
+            self.note(&mut measures, Proxy::Direct, &times);
             for proxy in in_turn(round) {
                 let target = proxy.target(Work::Http1).context("everybody can HTTP/1.1")?;
                 let turn = || {
@@ -212,17 +214,25 @@ impl Bench {
                     Ok(times)
                 };
                 let times = self.undisturbed(turn)?;
-                let mut line = format!("{:<8} {:<26}", proxy.name(), "at a fixed rate");
-                for (measure, (share, _)) in measures.iter_mut().zip(asked::LATENCY) {
-                    let added = times.percentile(share) - direct.percentile(share);
-                    measure.add(proxy, added);
-                    line += &format!(" p{} +{added:.0} µs", share * 100.0);
-                }
-                self.say(&line);
+                self.note(&mut measures, proxy, &times);
             }
+        }
+        for measure in &mut measures {
+            measure.less(Proxy::Direct);
         }
         self.measures.extend(measures);
         Ok(Some(rate))
+    }
+
+    /// Adds a turn's times to the measures of [`asked::LATENCY`].
+    fn note(&self, measures: &mut [Measure], proxy: Proxy, times: &load::paced::Times) {
+        let mut line = format!("{:<8} {:<26}", proxy.name(), "at a fixed rate");
+        for (measure, (share, _, _)) in measures.iter_mut().zip(asked::LATENCY) {
+            let time = times.percentile(share);
+            measure.add(proxy, time);
+            line += &format!(" p{} {time:.0} µs", share * 100.0);
+        }
+        self.say(&line);
     }
 
     /// What a proxy uses for a turn's length in the midst of a load, which is checked.

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use nix::sys::signal::{Signal, kill};
+use nix::time::clock_getcpuclockid;
 use nix::unistd::Pid;
 
 /// A long-running process inside the lab; ended when dropped.
@@ -114,11 +115,8 @@ impl Process {
 
     /// User and system CPU time spent so far.
     pub fn cpu_seconds(&self) -> Result<f64> {
-        let stat = fs::read_to_string(format!("/proc/{}/stat", self.pid()?))?;
-        let fields: Vec<&str> = stat.rsplit(')').next().unwrap_or("").split_whitespace().collect();
-        // Fields 14 and 15 of proc(5), in hundredths of a second; two stand before the `)`.
-        let ticks: u64 = fields.iter().skip(11).take(2).filter_map(|f| f.parse::<u64>().ok()).sum();
-        Ok(ticks as f64 / 100.0)
+        let pid = Pid::from_raw(i32::try_from(self.pid()?)?);
+        Ok(Duration::from(clock_getcpuclockid(pid)?.now()?).as_secs_f64())
     }
 
     /// How many descriptors it has open.
