@@ -18,6 +18,7 @@ mod filter;
 #[doc(hidden)]
 pub mod fuzz;
 pub mod log;
+pub mod memory;
 pub mod metrics;
 mod opaque;
 mod outbound;

@@ -39,7 +39,7 @@ pub(crate) fn wait(key: u64, candidate: u64, weight: u32) -> f64 {
     // The upper 53 bits, in the middle of their steps: above 0 and below 1.
     #[allow(clippy::cast_precision_loss)]
     let uniform = ((bid(key, candidate) >> 11) as f64 + 0.5) / (1_u64 << 53) as f64;
-    -uniform.ln() / f64::from(weight)
+    -libm::log(uniform) / f64::from(weight)
 }
 
 #[cfg(test)]

@@ -25,9 +25,11 @@ install() {
     args=(--set image.registry=weft.local --set image.tag=dev
       --set-string "injector.podAnnotations.build=$build" --set-string "controller.podAnnotations.build=$build")
   fi
+  # Helm's watcher stops watching once everything was ready, then looks again at what came last and
+  # fails if that is a pod that was not, with minutes left. The older way asks until all is ready.
   # shellcheck disable=SC2086 # HELM_ARGS is a list of words
   helm upgrade --install weft "$ROOT/charts/weft" --namespace weft-system --create-namespace \
-    --wait --timeout 3m "${args[@]}" ${HELM_ARGS:-} >"$CACHE/helm.log" 2>&1 &&
+    --wait=legacy --timeout 3m "${args[@]}" ${HELM_ARGS:-} >"$CACHE/helm.log" 2>&1 &&
     # A new Service's address answers a moment after its pods are ready.
     wait_until 30 "the webhook's Service" admits && return
   tail -n 20 "$CACHE/helm.log" >&2

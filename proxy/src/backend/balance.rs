@@ -143,7 +143,7 @@ impl Load {
 fn fade(age: Duration) -> f64 {
     let decays = age.as_secs_f64() / DECAY.as_secs_f64();
     // What most requests ask for. The next term of the series is below a millionth then.
-    if decays < 1e-3 { 1.0 - decays } else { (-decays).exp() }
+    if decays < 1e-3 { 1.0 - decays } else { libm::exp(-decays) }
 }
 
 /// Picks one of `count` candidates by two choices: the better of two distinct random ones, among

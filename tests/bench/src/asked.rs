@@ -1,6 +1,6 @@
 //! What is asked of Weft, as data: its figures beside those of its peers in the same run.
 
-use crate::measure::{Measure, Typical, Work};
+use crate::measure::{Estimate, Measure, Typical, Work};
 use crate::proxy::Proxy;
 
 pub(crate) const MEMORY_IDLE: &str = "Resident memory, idle, 5 Services known";
@@ -48,6 +48,15 @@ enum Bound {
     AtLeast,
 }
 
+/// What one run says of a bound. Only what would be so again is met.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Verdict {
+    Met,
+    Missed,
+    /// Another run may say one thing or the other.
+    TooNear,
+}
+
 const fn at_most(factor: f64, of: Proxy) -> Asked {
     Asked { bound: Bound::AtMost, factor, of: Some(of) }
 }
@@ -88,20 +97,24 @@ pub(crate) fn asked(measure: &str) -> Vec<Asked> {
 
 impl Asked {
     /// What the factor bounds: a ratio to a peer's figure, or Weft's own.
-    pub(crate) fn seen(self, measure: &Measure) -> Option<f64> {
+    pub(crate) fn seen(self, measure: &Measure) -> Option<Estimate> {
         match self.of {
             Some(peer) => measure.ratio(peer),
-            None => measure.typical(Proxy::Weft),
+            None => measure.typical(Proxy::Weft).map(Estimate::exactly),
         }
     }
 
-    /// Whether what was seen says so; None where it is not known.
-    pub(crate) fn is_met(self, measure: &Measure) -> Option<bool> {
-        let seen = self.seen(measure)?;
-        Some(match self.bound {
-            Bound::AtMost => seen <= self.factor,
-            Bound::AtLeast => seen >= self.factor,
-        })
+    /// What was seen says to that.
+    pub(crate) fn verdict(self, seen: Estimate) -> Verdict {
+        let (best, worst) = match self.bound {
+            Bound::AtMost => (seen.least <= self.factor, seen.most <= self.factor),
+            Bound::AtLeast => (seen.most >= self.factor, seen.least >= self.factor),
+        };
+        match (best, worst) {
+            (_, true) => Verdict::Met,
+            (true, false) => Verdict::TooNear,
+            (false, false) => Verdict::Missed,
+        }
     }
 
     /// `≤ 0.25 envoy`, `≤ 12 MiB`.
@@ -147,9 +160,11 @@ mod tests {
             measure.add(Proxy::Nginx, nginx);
         }
         measure.add(Proxy::Haproxy, 20.0);
-        assert_eq!(measure.ratio(Proxy::Nginx), Some(1.1));
-        assert_eq!(asked(&name)[0].is_met(&measure), Some(true));
-        assert_eq!(measure.ratio(Proxy::Haproxy), Some(0.55), "of the rounds that both have had");
+        let seen = asked(&name)[0].seen(&measure).unwrap();
+        assert_eq!(seen.value, 1.1);
+        assert_eq!(asked(&name)[0].verdict(seen), Verdict::Met);
+        let haproxy = measure.ratio(Proxy::Haproxy).unwrap();
+        assert_eq!(haproxy.value, 0.55, "of the rounds that both have had");
         assert_eq!(measure.ratio(Proxy::Envoy), None);
     }
 
@@ -163,23 +178,34 @@ mod tests {
         ];
         let name = cpu(Work::Http1);
         let measure = measure(&name, &values);
-        let met: Vec<_> =
-            asked(&name).iter().map(|it| (it.text("µs"), it.is_met(&measure))).collect();
+        let verdict = |it: &Asked| (it.text("µs"), it.verdict(it.seen(&measure).unwrap()));
+        let verdicts: Vec<_> = asked(&name).iter().map(verdict).collect();
         assert_eq!(
-            met,
+            verdicts,
             [
-                ("≤ 1 haproxy".to_owned(), Some(false)),
-                ("≤ 0.25 envoy".to_owned(), Some(true)),
-                ("≤ 1.25 floor".to_owned(), Some(true)),
+                ("≤ 1 haproxy".to_owned(), Verdict::Missed),
+                ("≤ 0.25 envoy".to_owned(), Verdict::Met),
+                ("≤ 1.25 floor".to_owned(), Verdict::Met),
             ]
         );
+    }
+
+    #[test]
+    fn what_may_be_otherwise_next_time_is_not_met() {
+        let seen = Estimate { value: 0.98, least: 0.95, most: 1.01 };
+        assert_eq!(at_most(1.0, Proxy::Haproxy).verdict(seen), Verdict::TooNear);
+        assert_eq!(at_most(1.01, Proxy::Haproxy).verdict(seen), Verdict::Met);
+        assert_eq!(at_most(0.94, Proxy::Haproxy).verdict(seen), Verdict::Missed);
+        assert_eq!(at_least(1.0, Proxy::Haproxy).verdict(seen), Verdict::TooNear);
+        assert_eq!(at_least(0.95, Proxy::Haproxy).verdict(seen), Verdict::Met);
+        assert_eq!(at_least(1.02, Proxy::Haproxy).verdict(seen), Verdict::Missed);
     }
 
     #[test]
     fn what_was_not_measured_is_neither_met_nor_missed() {
         let name = rate(Work::NewConnections);
         let measure = measure(&name, &[(Proxy::Weft, 9.0)]);
-        assert_eq!(asked(&name)[0].is_met(&measure), None);
+        assert_eq!(asked(&name)[0].seen(&measure), None);
     }
 
     #[test]

@@ -114,12 +114,23 @@ pub(crate) enum Typical {
     LowerQuartile,
 }
 
+/// How often rounds are drawn for an [`Estimate`].
+const DRAWS: usize = 4000;
+
 /// The typical value, the least and the greatest.
 #[derive(Clone, Copy, Debug, Serialize)]
 pub(crate) struct Spread {
     pub(crate) typical: f64,
     pub(crate) least: f64,
     pub(crate) greatest: f64,
+}
+
+/// What came of all rounds, and between what it would lie were the same measured again.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub(crate) struct Estimate {
+    pub(crate) value: f64,
+    pub(crate) least: f64,
+    pub(crate) most: f64,
 }
 
 impl Measure {
@@ -153,17 +164,49 @@ impl Measure {
     /// Weft's figure to a peer's: the median of the rounds' ratios. What a shared machine does for a
     /// while, both of a round have felt; their medians may be of different rounds. Of what is added it is
     /// the ratio of the typical values.
-    pub(crate) fn ratio(&self, peer: Proxy) -> Option<f64> {
-        if self.is_added {
-            return Some(self.typical(Proxy::Weft)? / self.typical(peer)?);
-        }
+    pub(crate) fn ratio(&self, peer: Proxy) -> Option<Estimate> {
         let (weft, peer) = (self.values.get(&Proxy::Weft)?, self.values.get(&peer)?);
-        let ratios = weft.iter().zip(peer).map(|(weft, peer)| weft / peer);
-        Spread::of(ratios.collect(), Typical::Median).map(|spread| spread.typical)
+        let ratio = |rounds: &[usize]| {
+            if self.is_added {
+                let typical = |values: &[f64]| {
+                    let values = rounds.iter().map(|round| values[*round]);
+                    Spread::of(values.collect(), self.typical).map(|spread| spread.typical)
+                };
+                return Some(typical(weft)? / typical(peer)?);
+            }
+            let ratios = rounds.iter().map(|round| weft[*round] / peer[*round]);
+            Spread::of(ratios.collect(), Typical::Median).map(|spread| spread.typical)
+        };
+        Estimate::of(weft.len().min(peer.len()), ratio)
     }
 
     pub(crate) fn typical(&self, proxy: Proxy) -> Option<f64> {
         self.spread(proxy).map(|spread| spread.typical)
+    }
+}
+
+impl Estimate {
+    /// Of a figure that `of` makes of rounds, by their numbers; None of none.
+    ///
+    /// The bounds are where 95 of 100 figures lie of as many rounds, drawn from those that there were, each as
+    /// often as it comes (the bootstrap's percentile interval). The draws are the same each time.
+    fn of(rounds: usize, of: impl Fn(&[usize]) -> Option<f64>) -> Option<Estimate> {
+        let all: Vec<usize> = (0..rounds).collect();
+        let value = of(&all)?;
+        let mut random = fastrand::Rng::with_seed(0);
+        let mut drawn = Vec::with_capacity(DRAWS);
+        for _ in 0..DRAWS {
+            let rounds: Vec<usize> = all.iter().map(|_| random.usize(..rounds)).collect();
+            drawn.push(of(&rounds)?);
+        }
+        drawn.sort_by(f64::total_cmp);
+        let tail = DRAWS / 40;
+        Some(Estimate { value, least: drawn[tail], most: drawn[DRAWS - 1 - tail] })
+    }
+
+    /// Of what was measured once.
+    pub(crate) fn exactly(value: f64) -> Estimate {
+        Estimate { value, least: value, most: value }
     }
 }
 
@@ -195,6 +238,25 @@ mod tests {
         assert_eq!(of(&[1.0, 2.0, 4.0, 9.0], Typical::Median), 3.0);
         assert_eq!(of(&[4.0, 1.0, 2.0, 9.0, 3.0], Typical::LowerQuartile), 2.0);
         assert_eq!(of(&[7.0], Typical::LowerQuartile), 7.0);
+    }
+
+    #[test]
+    fn an_estimate_is_as_sure_as_its_rounds_agree() {
+        let of = |weft: &dyn Fn(usize) -> f64, rounds| {
+            let mut measure = Measure::new("CPU", "µs");
+            for round in 0..rounds {
+                measure.add(Proxy::Weft, weft(round));
+                measure.add(Proxy::Floor, 10.0);
+            }
+            measure.ratio(Proxy::Floor).unwrap()
+        };
+        assert_eq!(of(&|_| 12.0, 9), Estimate::exactly(1.2));
+        let spread = |round: usize| 10.0 + (round % 5) as f64;
+        let (few, many) = (of(&spread, 10), of(&spread, 200));
+        assert_eq!(few.value, 1.2);
+        assert!(few.least < 1.2 && few.most > 1.2, "{few:?}");
+        assert!(many.most - many.least < few.most - few.least, "{many:?}, {few:?}");
+        assert_eq!(few, of(&spread, 10), "the same of the same");
     }
 
     #[test]

@@ -9,8 +9,8 @@ use anyhow::{Context, Result};
 use serde::Serialize;
 use weft_bench::figure;
 
-use crate::asked::asked;
-use crate::measure::{Measure, Spread, Work};
+use crate::asked::{Verdict, asked};
+use crate::measure::{Estimate, Measure, Spread, Work};
 use crate::plot;
 use crate::proxy::Proxy;
 use crate::run::{Length, Results};
@@ -45,9 +45,11 @@ struct Entry<'r> {
 struct Bound {
     asked: String,
     /// Weft's figure to the peer's, the median of the rounds' ratios; Weft's own where no peer is named.
-    seen: Option<f64>,
-    /// Null where the peer was not measured.
+    seen: Option<Estimate>,
+    /// Whether all of what was seen, from least to most, is; null where the peer was not measured.
     met: Option<bool>,
+    #[serde(skip)]
+    verdict: Option<Verdict>,
 }
 
 /// Writes `report.md`, `report.json` and a plot for each measure.
@@ -60,8 +62,12 @@ pub(crate) fn write(results: &Results, folder: &Path) -> Result<()> {
         fs::write(folder.join(plot::file_name(&measure.name)), plot::bars(measure))?;
     }
     let bounds: Vec<&Bound> = entries.iter().flat_map(|entry| &entry.bounds).collect();
-    let met = bounds.iter().filter(|bound| bound.met == Some(true)).count();
-    let closing = format!("{met} of {} asked figures are met", bounds.len());
+    let count = |verdict| bounds.iter().filter(|bound| bound.verdict == Some(verdict)).count();
+    let (met, near) = (count(Verdict::Met), count(Verdict::TooNear));
+    let closing = format!(
+        "{met} of {} asked figures are met, {near} are too near their bounds to tell",
+        bounds.len()
+    );
     let report = Report { repeated: results.repeated, measures: entries };
     fs::write(folder.join("report.json"), serde_json::to_string_pretty(&report)? + "\n")?;
     println!("{page}\n{closing}; written to {}", folder.display());
@@ -69,10 +75,11 @@ pub(crate) fn write(results: &Results, folder: &Path) -> Result<()> {
 }
 
 fn entry(measure: &Measure) -> Entry<'_> {
-    let bounds = asked(&measure.name).into_iter().map(|asked| Bound {
-        asked: asked.text(measure.unit),
-        seen: asked.seen(measure),
-        met: asked.is_met(measure),
+    let bounds = asked(&measure.name).into_iter().map(|asked| {
+        let seen = asked.seen(measure);
+        let verdict = seen.map(|seen| asked.verdict(seen));
+        let met = verdict.map(|verdict| verdict == Verdict::Met);
+        Bound { asked: asked.text(measure.unit), seen, met, verdict }
     });
     let bounds: Vec<Bound> = bounds.collect();
     let all = Proxy::PROCESSES.into_iter();
@@ -107,7 +114,8 @@ fn page(results: &Results, entries: &[Entry<'_>]) -> Result<String> {
          large), least and greatest in brackets; *Weft to it* is the median of the rounds' ratios\n\
          (of what is added, the ratio of the figures), and what is asked is asked of these. Of\n\
          added p99 and p99.9 the rounds' lower quartile stands for their median: one stall of the\n\
-         machine is a round's slowest hundredth, and most rounds have one.\n\
+         machine is a round's slowest hundredth, and most rounds have one. A bound is met where all\n\
+         of the range is that 95 of 100 such runs would be in (behind the ratio).\n\
          *Floor* is hyper's server joined to hyper's client, with nothing between them.\n",
         small.count,
         small.turn.as_millis(),
@@ -143,14 +151,17 @@ fn table(page: &mut String, measure: &Measure, entry: &Entry<'_>) -> Result<()> 
     for proxy in Proxy::PROCESSES {
         let Some(Spread { typical, least, greatest }) = measure.spread(proxy) else { continue };
         let ratio = measure.ratio(proxy).filter(|_| proxy != Proxy::Weft);
-        let ratio = ratio.map(|ratio| format!("{ratio:.2}")).unwrap_or_default();
+        let ratio = ratio
+            .map(|Estimate { value, least, most }| format!("{value:.2} ({least:.2} – {most:.2})"));
+        let ratio = ratio.unwrap_or_default();
         let (typical, least, greatest) = (figure(typical), figure(least), figure(greatest));
         writeln!(page, "| {} | {typical} | ({least} – {greatest}) | {ratio} |", proxy.name())?;
     }
     if !entry.bounds.is_empty() {
-        let bounds = entry.bounds.iter().map(|Bound { asked, met, .. }| match met {
-            Some(true) => format!("{asked}: met"),
-            Some(false) => format!("{asked}: **not met**"),
+        let bounds = entry.bounds.iter().map(|Bound { asked, verdict, .. }| match verdict {
+            Some(Verdict::Met) => format!("{asked}: met"),
+            Some(Verdict::Missed) => format!("{asked}: **not met**"),
+            Some(Verdict::TooNear) => format!("{asked}: **not for certain**"),
             None => format!("{asked}: not measured"),
         });
         writeln!(page, "\nAsked: {}.", bounds.collect::<Vec<_>>().join("; "))?;

@@ -3,6 +3,7 @@
 use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::fs;
+use std::ops::Range;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
@@ -16,6 +17,9 @@ use crate::measure::{Measure, Work};
 use crate::proxy::{self, Proxy};
 use crate::world::{self, Cores};
 use crate::{Options, asked};
+
+/// The works take turns too, so often: whatever the machine does for a minute is a part of each.
+const PASSES: u32 = 5;
 
 /// How often the proxies have their turns, and how long one is. Many short ones tell more than few long
 /// ones of the same time: a shared machine changes its speed within a second.
@@ -33,6 +37,13 @@ pub(crate) struct Length {
     pub(crate) large: Rounds,
     /// Until then turns that were disturbed are done again.
     patience: Duration,
+}
+
+impl Rounds {
+    /// Those of a pass.
+    fn of_pass(self, pass: u32) -> Range<u32> {
+        self.count * pass / PASSES..self.count * (pass + 1) / PASSES
+    }
 }
 
 impl Length {
@@ -86,7 +97,10 @@ struct Bench {
     only: String,
     start: Instant,
     repeated: Cell<u32>,
+    /// In the order in which they were begun.
     measures: Vec<Measure>,
+    /// Requests a second of the runs at a fixed rate.
+    rate: Option<f64>,
 }
 
 /// Runs everything.
@@ -102,6 +116,7 @@ pub(crate) fn run(options: &Options, cores: Cores, length: Length) -> Result<Res
         start: Instant::now(),
         repeated: Cell::new(0),
         measures: Vec::new(),
+        rate: None,
     };
     for proxy in Proxy::PROCESSES {
         bench.processes.insert(proxy, proxy.start(options, cores)?);
@@ -114,11 +129,18 @@ pub(crate) fn run(options: &Options, cores: Cores, length: Length) -> Result<Res
         }
     }
     bench.say("all proxies answer as they should");
-    for work in Work::ALL {
-        bench.saturate(work)?;
+    for pass in 0..PASSES {
+        bench.say(&format!("pass {} of {PASSES}", pass + 1));
+        for work in Work::ALL {
+            bench.saturate(work, pass)?;
+        }
+        bench.paced(pass)?;
     }
-    let rate = bench.paced()?;
-    Ok(Results { measures: bench.measures, length, repeated: bench.repeated.get(), rate })
+    for measure in &mut bench.measures {
+        measure.less(Proxy::Direct);
+    }
+    let Bench { measures, rate, repeated, .. } = bench;
+    Ok(Results { measures, length, repeated: repeated.get(), rate })
 }
 
 impl Bench {
@@ -146,30 +168,30 @@ impl Bench {
         Ok(())
     }
 
-    fn saturate(&mut self, work: Work) -> Result<()> {
+    fn saturate(&mut self, work: Work, pass: u32) -> Result<()> {
         if !self.wants(work.title()) {
             return Ok(());
         }
         let (count, unit) = work.unit();
-        let mut cpu = Measure::new(asked::cpu(work), "µs");
-        let mut rate = Measure::new(
+        let cpu = self.measure(Measure::new(asked::cpu(work), "µs"));
+        let rate = self.measure(Measure::new(
             asked::rate(work),
             match unit {
                 "MiB" => "MiB/s",
                 _ => "1/s",
             },
-        );
-        let Rounds { count: rounds, turn } = self.length.rounds(work);
-        for round in 0..rounds {
+        ));
+        let rounds = self.length.rounds(work);
+        for round in rounds.of_pass(pass) {
             for proxy in in_turn(round) {
                 let Some(target) = proxy.target(work) else { continue };
                 let used = self
-                    .undisturbed(|| self.measured(proxy, work, &target, turn))
+                    .undisturbed(|| self.measured(proxy, work, &target, rounds.turn))
                     .with_context(|| format!("{}, {}", proxy.name(), work.title()))?;
                 let done = used.requests as f64 * count;
                 let (own_cpu, own_rate) = (used.cpu * 1e6 / done, done / used.seconds);
-                cpu.add(proxy, own_cpu);
-                rate.add(proxy, own_rate);
+                self.measures[cpu].add(proxy, own_cpu);
+                self.measures[rate].add(proxy, own_rate);
                 self.say(&format!(
                     "{:<8} {:<26} {own_cpu:>8.1} µs of CPU per {unit} {own_rate:>9.0} {}",
                     proxy.name(),
@@ -178,58 +200,71 @@ impl Bench {
                 ));
             }
         }
-        self.measures.extend([cpu, rate]);
         Ok(())
     }
 
-    /// What a proxy adds to the backend's own times at half of what Envoy can take; returns the rate.
-    fn paced(&mut self) -> Result<Option<f64>> {
+    /// What a proxy adds to the backend's own times at half of what Envoy can take.
+    fn paced(&mut self, pass: u32) -> Result<()> {
         if !self.wants(asked::LATENCY[0].2) {
-            return Ok(None);
+            return Ok(());
         }
-        let Rounds { count: rounds, turn } = self.length.rounds(Work::Http1);
-        let title = asked::rate(Work::Http1);
-        let known = self.measures.iter().find(|measure| measure.name == title);
-        let rate = match known.and_then(|measure| measure.typical(Proxy::Envoy)) {
-            Some(capacity) => capacity / 2.0,
-            None => {
-                let target = Proxy::Envoy.target(Work::Http1).context("Envoy's address")?;
-                let used = self.measured(Proxy::Envoy, Work::Http1, &target, turn)?;
-                used.requests as f64 / used.seconds / 2.0
-            }
-        };
-        let mut measures =
-            asked::LATENCY.map(|(_, typical, name)| Measure::added(name, "µs", typical));
+        let rounds = self.length.rounds(Work::Http1);
+        let rate = self.fixed_rate(rounds.turn)?;
+        let measures = asked::LATENCY
+            .map(|(_, typical, name)| self.measure(Measure::added(name, "µs", typical)));
         let direct = Proxy::Direct.target(Work::Http1).context("the backend's address")?;
-        for round in 0..rounds {
-            let times = self.undisturbed(|| load::paced::paced(&direct, rate, turn))?;
-            self.note(&mut measures, Proxy::Direct, &times);
+        for round in rounds.of_pass(pass) {
+            let times = self.undisturbed(|| load::paced::paced(&direct, rate, rounds.turn))?;
+            self.note(measures, Proxy::Direct, &times);
             for proxy in in_turn(round) {
                 let target = proxy.target(Work::Http1).context("everybody can HTTP/1.1")?;
                 let turn = || {
                     let before = Counts::now()?;
-                    let times = load::paced::paced(&target, rate, turn)
+                    let times = load::paced::paced(&target, rate, rounds.turn)
                         .with_context(|| format!("{} at {rate:.0}/s", proxy.name()))?;
                     before.check_shares(times.count(), Work::Http1)?;
                     Ok(times)
                 };
                 let times = self.undisturbed(turn)?;
-                self.note(&mut measures, proxy, &times);
+                self.note(measures, proxy, &times);
             }
         }
-        for measure in &mut measures {
-            measure.less(Proxy::Direct);
+        Ok(())
+    }
+
+    /// Half of what Envoy can take, the same for the whole run.
+    fn fixed_rate(&mut self, turn: Duration) -> Result<f64> {
+        if let Some(rate) = self.rate {
+            return Ok(rate);
         }
-        self.measures.extend(measures);
-        Ok(Some(rate))
+        let title = asked::rate(Work::Http1);
+        let known = self.measures.iter().find(|measure| measure.name == title);
+        let capacity = match known.and_then(|measure| measure.typical(Proxy::Envoy)) {
+            Some(capacity) => capacity,
+            None => {
+                let target = Proxy::Envoy.target(Work::Http1).context("Envoy's address")?;
+                let used = self.measured(Proxy::Envoy, Work::Http1, &target, turn)?;
+                used.requests as f64 / used.seconds
+            }
+        };
+        Ok(*self.rate.insert(capacity / 2.0))
+    }
+
+    /// Where the measure of that name is; `new`, if there is none yet.
+    fn measure(&mut self, new: Measure) -> usize {
+        let found = self.measures.iter().position(|measure| measure.name == new.name);
+        found.unwrap_or_else(|| {
+            self.measures.push(new);
+            self.measures.len() - 1
+        })
     }
 
     /// Adds a turn's times to the measures of [`asked::LATENCY`].
-    fn note(&self, measures: &mut [Measure], proxy: Proxy, times: &load::paced::Times) {
+    fn note(&mut self, measures: [usize; 3], proxy: Proxy, times: &load::paced::Times) {
         let mut line = format!("{:<8} {:<26}", proxy.name(), "at a fixed rate");
-        for (measure, (share, _, _)) in measures.iter_mut().zip(asked::LATENCY) {
+        for (measure, (share, _, _)) in measures.into_iter().zip(asked::LATENCY) {
             let time = times.percentile(share);
-            measure.add(proxy, time);
+            self.measures[measure].add(proxy, time);
             line += &format!(" p{} {time:.0} µs", share * 100.0);
         }
         self.say(&line);

@@ -12,6 +12,7 @@
 pub(crate) mod ask;
 mod client;
 mod connections;
+mod events;
 mod find;
 mod lean;
 mod probe;

@@ -7,15 +7,14 @@
 
 use std::convert::Infallible;
 use std::fmt;
-use std::pin::pin;
 use std::time::Duration;
 
-use futures_util::StreamExt;
 use kube::api::{Api, ListParams, WatchEvent, WatchParams};
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, timeout};
 use weft_gamma::object::ObjectKey;
 
+use super::events;
 use super::lean::LeanObject;
 use super::selection::{Decoded, Selection};
 
@@ -173,8 +172,8 @@ impl Watch {
             }
         };
         let params = self.params(WatchParams::default(), WatchParams::fields, WatchParams::labels);
-        let events = timeout(SILENCE, api.watch(&params, &start));
-        let mut events = pin!(events.await.map_err(|_| silent(SILENCE))?.map_err(interrupted)?);
+        let events = timeout(SILENCE, events::watch(&self.client, api, &params, &start));
+        let mut events = events.await.map_err(|_| silent(SILENCE))?.map_err(interrupted)?;
         if *unavailable {
             // It may be read again; what was missed in between, only a list can tell.
             return Err(Interrupted::Gone);
