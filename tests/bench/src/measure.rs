@@ -79,11 +79,6 @@ impl Work {
         matches!(self, Work::Http2ToHttp1 | Work::Http2 | Work::Grpc)
     }
 
-    /// Whether an answer takes so long that a short run has few of them.
-    pub(crate) fn is_large(self) -> bool {
-        matches!(self, Work::Mib | Work::Tcp)
-    }
-
     /// What one answer counts for, and how that is called.
     pub(crate) fn unit(self) -> (f64, &'static str) {
         match self {

@@ -13,7 +13,7 @@ use crate::asked::{Verdict, asked};
 use crate::measure::{Estimate, Measure, Spread, Work};
 use crate::plot;
 use crate::proxy::Proxy;
-use crate::run::{Length, Results};
+use crate::run::{Results, Rounds};
 
 /// `report.json`.
 #[derive(Debug, Serialize)]
@@ -105,22 +105,19 @@ fn entry(measure: &Measure) -> Entry<'_> {
 
 fn page(results: &Results, entries: &[Entry<'_>]) -> Result<String> {
     let mut page = String::from("# Weft and its peers on the same work\n\n");
-    let Length { small, large, .. } = results.length;
+    let Rounds { count, turn } = results.length.rounds;
     writeln!(
         page,
         "Each proxy has one thread and one core, load and backend another one; all are reached\n\
          through a redirect, as a sidecar is. Requests match a header and are split 90/10. The\n\
-         figures are medians of {} interleaved rounds of {} ms ({} of {} ms where answers are\n\
-         large), least and greatest in brackets; *Weft to it* is the median of the rounds' ratios\n\
+         figures are medians of {count} interleaved rounds of {} ms, least and greatest in\n\
+         brackets; *Weft to it* is the median of the rounds' ratios\n\
          (of what is added, the ratio of the figures), and what is asked is asked of these. Of\n\
          added p99 and p99.9 the rounds' lower quartile stands for their median: one stall of the\n\
          machine is a round's slowest hundredth, and most rounds have one. A bound is met where all\n\
          of the range is that 95 of 100 such runs would be in (behind the ratio).\n\
          *Floor* is hyper's server joined to hyper's client, with nothing between them.\n",
-        small.count,
-        small.turn.as_millis(),
-        large.count,
-        large.turn.as_millis(),
+        turn.as_millis(),
     )?;
     if results.repeated > 0 {
         writeln!(

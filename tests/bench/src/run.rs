@@ -32,9 +32,7 @@ pub(crate) struct Rounds {
 /// How much is measured.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Length {
-    pub(crate) small: Rounds,
-    /// Of work whose answers take long.
-    pub(crate) large: Rounds,
+    pub(crate) rounds: Rounds,
     /// Until then turns that were disturbed are done again.
     patience: Duration,
 }
@@ -47,19 +45,11 @@ impl Rounds {
 }
 
 impl Length {
-    pub(crate) const FULL: Length = Length::of(45, 11, Duration::from_secs(12 * 60));
-    pub(crate) const QUICK: Length = Length::of(8, 2, Duration::from_secs(2 * 60));
+    pub(crate) const FULL: Length = Length::of(45, Duration::from_secs(12 * 60));
+    pub(crate) const QUICK: Length = Length::of(7, Duration::from_secs(2 * 60));
 
-    const fn of(small: u32, large: u32, patience: Duration) -> Length {
-        Length {
-            patience,
-            small: Rounds { count: small, turn: Duration::from_millis(250) },
-            large: Rounds { count: large, turn: Duration::from_secs(1) },
-        }
-    }
-
-    fn rounds(self, work: Work) -> Rounds {
-        if work.is_large() { self.large } else { self.small }
+    const fn of(count: u32, patience: Duration) -> Length {
+        Length { rounds: Rounds { count, turn: Duration::from_millis(250) }, patience }
     }
 }
 
@@ -181,7 +171,7 @@ impl Bench {
                 _ => "1/s",
             },
         ));
-        let rounds = self.length.rounds(work);
+        let rounds = self.length.rounds;
         for round in rounds.of_pass(pass) {
             for proxy in in_turn(round) {
                 let Some(target) = proxy.target(work) else { continue };
@@ -208,7 +198,7 @@ impl Bench {
         if !self.wants(asked::LATENCY[0].2) {
             return Ok(());
         }
-        let rounds = self.length.rounds(Work::Http1);
+        let rounds = self.length.rounds;
         let rate = self.fixed_rate(rounds.turn)?;
         let measures = asked::LATENCY
             .map(|(_, typical, name)| self.measure(Measure::added(name, "µs", typical)));
