@@ -49,6 +49,20 @@ struct Seen {
     is_installed: bool,
 }
 
+/// Why the object is not as it should be.
+#[derive(Debug)]
+enum Failure {
+    /// Its owner, of that name, cannot be read.
+    Owner(String, RequestError),
+    Request(RequestError),
+}
+
+impl From<RequestError> for Failure {
+    fn from(error: RequestError) -> Failure {
+        Failure::Request(error)
+    }
+}
+
 impl MeshKeeper {
     /// Works until nobody sends updates any more.
     pub async fn run(self, mut updates: mpsc::Receiver<Update>) {
@@ -78,8 +92,8 @@ impl MeshKeeper {
                     backoff.reset();
                     None
                 }
-                Err(error) => {
-                    self.tell(&error);
+                Err(failure) => {
+                    self.tell(&failure);
                     Some(backoff.wait())
                 }
             };
@@ -87,7 +101,7 @@ impl MeshKeeper {
     }
 
     /// Creates the object where there is none, and writes the status of those of this controller.
-    async fn keep(&self, seen: &Seen) -> Result<(), RequestError> {
+    async fn keep(&self, seen: &Seen) -> Result<(), Failure> {
         let api: Api<DynamicObject> =
             Api::all_with(self.client.clone(), &MESH.resource(seen.version));
         if !seen.objects.contains_key(&self.name) {
@@ -100,14 +114,10 @@ impl MeshKeeper {
         Ok(())
     }
 
-    async fn create(
-        &self,
-        api: &Api<DynamicObject>,
-        version: &'static str,
-    ) -> Result<(), RequestError> {
+    async fn create(&self, api: &Api<DynamicObject>, version: &'static str) -> Result<(), Failure> {
         let mut object = DynamicObject::new(&self.name, &MESH.resource(version))
             .data(json!({ "spec": { "controllerName": CONTROLLER_NAME } }));
-        object.metadata.owner_references = self.owner().await.map(|owner| vec![owner]);
+        object.metadata.owner_references = self.owner().await?.map(|owner| vec![owner]);
         if !self.tenure.holds() {
             return Ok(());
         }
@@ -117,28 +127,24 @@ impl MeshKeeper {
                 Ok(())
             }
             Err(error) if error.code() == Some(409) => Ok(()),
-            Err(error) => Err(error),
+            Err(error) => Err(error.into()),
         }
     }
 
-    /// The owner of what is created; without one it stays when Weft is uninstalled.
-    async fn owner(&self) -> Option<OwnerReference> {
-        let name = self.owner.as_deref()?;
+    /// The owner of what is created, where it is to have one. Without it nothing is: while Weft is being
+    /// uninstalled the object goes with its owner, and one that a replica makes then would stay.
+    async fn owner(&self) -> Result<Option<OwnerReference>, Failure> {
+        let Some(name) = self.owner.as_deref() else { return Ok(None) };
         let api: Api<ClusterRole> = Api::all(self.client.clone());
-        match bounded(api.get(name)).await {
-            Ok(role) => Some(OwnerReference {
-                api_version: "rbac.authorization.k8s.io/v1".to_owned(),
-                kind: "ClusterRole".to_owned(),
-                name: name.to_owned(),
-                uid: role.metadata.uid.unwrap_or_default(),
-                ..OwnerReference::default()
-            }),
-            Err(error) => {
-                let what = "cannot read the owner: the XMesh will stay when Weft is uninstalled";
-                tracing::warn!(cluster_role = name, %error, "{what}");
-                None
-            }
-        }
+        let role = bounded(api.get(name)).await;
+        let role = role.map_err(|error| Failure::Owner(name.to_owned(), error))?;
+        Ok(Some(OwnerReference {
+            api_version: "rbac.authorization.k8s.io/v1".to_owned(),
+            kind: "ClusterRole".to_owned(),
+            name: name.to_owned(),
+            uid: role.metadata.uid.unwrap_or_default(),
+            ..OwnerReference::default()
+        }))
     }
 
     async fn write_status(
@@ -206,7 +212,15 @@ impl MeshKeeper {
         (new != *old).then_some(new)
     }
 
-    fn tell(&self, error: &RequestError) {
+    fn tell(&self, failure: &Failure) {
+        let error = match failure {
+            Failure::Owner(cluster_role, error) => {
+                let what = "its owner cannot be read, with which it goes when Weft is uninstalled";
+                tracing::warn!(xmesh = self.name, cluster_role, %error, "not created: {what}");
+                return;
+            }
+            Failure::Request(error) => error,
+        };
         if error.code() != Some(403) {
             tracing::warn!(xmesh = self.name, %error, "not written; trying again");
             return;

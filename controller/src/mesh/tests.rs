@@ -36,6 +36,15 @@ fn cluster() -> FakeApi {
     api
 }
 
+fn cluster_role() -> Value {
+    json!({
+        "apiVersion": "rbac.authorization.k8s.io/v1",
+        "kind": "ClusterRole",
+        "metadata": { "name": "weft-controller", "uid": "role-uid" },
+        "rules": [],
+    })
+}
+
 fn xmesh(name: &str, controller: &str) -> Value {
     json!({
         "apiVersion": "gateway.networking.x-k8s.io/v1alpha1",
@@ -76,19 +85,21 @@ async fn it_is_created_with_a_status_whose_features_are_sorted() {
 #[tokio::test(start_paused = true)]
 async fn it_belongs_to_the_cluster_role() {
     let api = cluster();
-    api.put(
-        CLUSTER_ROLES,
-        json!({
-            "apiVersion": "rbac.authorization.k8s.io/v1",
-            "kind": "ClusterRole",
-            "metadata": { "name": "weft-controller", "uid": "role-uid" },
-            "rules": [],
-        }),
-    );
+    api.put(CLUSTER_ROLES, cluster_role());
     let _tasks = start(&api, Some("weft-controller"));
     accepted(&api, "weft").await;
     let owner = &api.get(MESHES, "weft").expect("the XMesh")["metadata"]["ownerReferences"][0];
     assert_eq!((&owner["kind"], &owner["uid"]), (&json!("ClusterRole"), &json!("role-uid")));
+}
+
+#[tokio::test(start_paused = true)]
+async fn without_its_cluster_role_it_is_not_created() {
+    let api = cluster();
+    let _tasks = start(&api, Some("weft-controller"));
+    api.settle().await;
+    assert_eq!(api.writes().len(), 0, "Weft is being uninstalled");
+    api.put(CLUSTER_ROLES, cluster_role());
+    accepted(&api, "weft").await;
 }
 
 #[tokio::test(start_paused = true)]
