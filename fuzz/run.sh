@@ -9,7 +9,7 @@ set -eu
 cd "$(dirname "$0")/.."
 seconds=$1
 shift
-[ "$#" -gt 0 ] || set -- manifests routes request detection admission path
+[ "$#" -gt 0 ] || set -- manifests routes request answer detection admission path
 
 out="${CARGO_TARGET_DIR:-target}/fuzz"
 host=$(rustc -vV | sed -n 's/^host: //p')

@@ -139,6 +139,11 @@ fn request() {
 }
 
 #[test]
+fn answer() {
+    smoke("answer", 40);
+}
+
+#[test]
 fn detection() {
     smoke("detection", 40);
 }

@@ -5,19 +5,29 @@ use std::net::SocketAddr;
 use std::path::Path;
 
 use http::request::Parts;
-use http::{HeaderValue, Uri};
+use http::{HeaderMap, HeaderValue, Method, Response, Uri};
 use weft_gamma::matching::{RequestView, Selected};
 use weft_gamma::route::{PathMatch, Redirect, Rewrite};
 
 pub use crate::protocol::{Detected, detect};
 
 use crate::filter::{self, Chain, Filter};
+use crate::http1;
 use crate::source::{Snapshot, manifest};
 use crate::table::{Routing, Table};
 
 /// What a manifest source makes of a file that it reads for the first time.
 pub fn manifest(file: &Path, bytes: &[u8]) -> Snapshot {
     manifest::parse(file, bytes)
+}
+
+/// What is read of an endpoint's answer to a request of that method, which comes in these pieces, and its
+/// trailers; why it is none where it cannot be read, or ends too early.
+pub fn answer<'p>(
+    method: &Method,
+    pieces: impl IntoIterator<Item = &'p [u8]>,
+) -> Result<(Response<Vec<u8>>, Option<HeaderMap>), String> {
+    http1::read(method, pieces).map_err(|error| error.to_string())
 }
 
 /// What a compiled table finds for a request, with a backend drawn from what was found. None where the

@@ -17,6 +17,7 @@ pub mod fault;
 mod filter;
 #[doc(hidden)]
 pub mod fuzz;
+mod http1;
 pub mod log;
 pub mod memory;
 pub mod metrics;

@@ -4,7 +4,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use hyper::client::conn::{http1, http2};
+use hyper::client::conn::http2;
 use hyper::rt::Executor;
 use hyper_util::rt::TokioIo;
 use socket2::{SockRef, TcpKeepalive};
@@ -66,20 +66,6 @@ pub(crate) fn set_options(stream: &TcpStream) -> io::Result<()> {
     socket.set_tcp_user_timeout(Some(USER_TIMEOUT))
 }
 
-/// Makes `stream` an HTTP/1.1 connection, driven by a task of this worker.
-pub(crate) async fn http1(stream: TcpStream) -> hyper::Result<http1::SendRequest<RequestBody>> {
-    let (sender, connection) = http1::Builder::new()
-        .max_buf_size(HTTP1_BUFFER)
-        .handshake(TokioIo::new(EndpointStream::new(stream)))
-        .await?;
-    tokio::task::spawn_local(async move {
-        if let Err(error) = connection.with_upgrades().await {
-            tracing::debug!(error = error_chain(&error), "connection to an endpoint ended");
-        }
-    });
-    Ok(sender)
-}
-
 /// Makes `stream` an HTTP/2 connection by prior knowledge, driven by a task of this worker. Without
 /// PINGs: that the peer is there is TCP's to know, as for HTTP/1, and hyper would read the clock for each
 /// frame.
@@ -88,7 +74,7 @@ pub(crate) async fn http2(stream: TcpStream) -> hyper::Result<http2::SendRequest
         .initial_stream_window_size(HTTP2_STREAM_WINDOW)
         .initial_connection_window_size(HTTP2_CONNECTION_WINDOW)
         .max_header_list_size(HTTP2_MAX_HEADER_LIST)
-        .handshake(TokioIo::new(stream))
+        .handshake(TokioIo::new(EndpointStream::http2(stream)))
         .await?;
     tokio::task::spawn_local(async move {
         if let Err(error) = connection.await {

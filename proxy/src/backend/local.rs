@@ -6,7 +6,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use hyper::client::conn::{http1, http2};
+use hyper::client::conn::http2;
 use tokio::net::TcpStream;
 use weft_gamma::endpoints::Endpoint;
 
@@ -16,6 +16,7 @@ use super::connect::{self, ConnectSettings};
 use super::pool::{Pool, PoolSettings};
 use super::{Backend, BackendName, EndpointSet};
 use crate::fault::{Fault, Kind};
+use crate::http1;
 use crate::rendezvous;
 use crate::request::{Backlog, RequestBody};
 
@@ -58,7 +59,7 @@ pub(crate) struct Lease {
 /// An HTTP/1 connection, and whether it has been used before: then its peer may be closing it just
 /// as the next request goes out.
 pub(crate) struct Http1 {
-    pub(crate) sender: http1::SendRequest<RequestBody>,
+    pub(crate) connection: http1::Connection,
     pub(crate) reused: bool,
 }
 
@@ -331,21 +332,13 @@ impl Lease {
         &self,
         fresh: bool,
         settings: &ConnectSettings,
-    ) -> Result<Http1, ConnectError> {
-        if !fresh && let Some(sender) = self.endpoint.http1.take() {
-            return Ok(Http1 { sender, reused: true });
+    ) -> std::io::Result<Http1> {
+        if !fresh && let Some(connection) = self.endpoint.http1.take() {
+            return Ok(Http1 { connection, reused: true });
         }
         // Boxed: every request would otherwise have room for what few do.
-        let sender = Box::pin(self.connect_http1(settings)).await?;
-        Ok(Http1 { sender, reused: false })
-    }
-
-    async fn connect_http1(
-        &self,
-        settings: &ConnectSettings,
-    ) -> Result<http1::SendRequest<RequestBody>, ConnectError> {
-        let stream = self.tcp(settings).await?;
-        Ok(connect::http1(stream).await?)
+        let stream = Box::pin(self.tcp(settings)).await?;
+        Ok(Http1 { connection: http1::Connection::new(stream), reused: false })
     }
 
     /// The worker's HTTP/2 connection to the endpoint, if there is one.
@@ -394,12 +387,12 @@ impl Lease {
     /// Gives a connection back whose response was read to its end.
     pub(crate) fn give_back(
         &self,
-        sender: http1::SendRequest<RequestBody>,
+        connection: http1::Connection,
         settings: &PoolSettings,
         now: Instant,
     ) {
         if !self.endpoint.retired.get() {
-            self.endpoint.http1.put(sender, settings, now);
+            self.endpoint.http1.put(connection, settings, now);
         }
     }
 }

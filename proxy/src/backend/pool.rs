@@ -3,9 +3,7 @@
 use std::cell::RefCell;
 use std::time::{Duration, Instant};
 
-use hyper::client::conn::http1::SendRequest;
-
-use crate::request::RequestBody;
+use crate::http1::Connection;
 
 /// How many idle connections are kept, and how long.
 #[derive(Clone, Copy, Debug)]
@@ -23,39 +21,33 @@ pub(crate) struct Pool {
 
 #[derive(Debug)]
 struct Idle {
-    sender: SendRequest<RequestBody>,
+    connection: Connection,
     since: Instant,
 }
 
 impl Pool {
     /// An idle connection that is still open, as far as this side knows.
-    pub(crate) fn take(&self) -> Option<SendRequest<RequestBody>> {
+    pub(crate) fn take(&self) -> Option<Connection> {
         let mut idle = self.idle.borrow_mut();
-        while let Some(Idle { sender, .. }) = idle.pop() {
-            // Not ready: its last request's body is still being sent, though the answer is complete.
-            if !sender.is_closed() && sender.is_ready() {
-                return Some(sender);
+        while let Some(Idle { connection, .. }) = idle.pop() {
+            if connection.is_ready() {
+                return Some(connection);
             }
         }
         None
     }
 
-    pub(crate) fn put(
-        &self,
-        sender: SendRequest<RequestBody>,
-        settings: &PoolSettings,
-        now: Instant,
-    ) {
+    pub(crate) fn put(&self, connection: Connection, settings: &PoolSettings, now: Instant) {
         let mut idle = self.idle.borrow_mut();
-        if idle.len() < settings.max_idle && !sender.is_closed() {
-            idle.push(Idle { sender, since: now });
+        if idle.len() < settings.max_idle {
+            idle.push(Idle { connection, since: now });
         }
     }
 
-    /// Closes what has been idle for too long.
+    /// Closes what has been idle for too long, or is of no use any more.
     pub(crate) fn sweep(&self, now: Instant, settings: &PoolSettings) {
         self.idle.borrow_mut().retain(|idle| {
-            !idle.sender.is_closed()
+            idle.connection.is_ready()
                 && now.saturating_duration_since(idle.since) < settings.idle_timeout
         });
     }

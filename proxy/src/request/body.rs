@@ -5,7 +5,7 @@ use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use http::HeaderMap;
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
@@ -17,9 +17,10 @@ use super::limited::{Cutoff, Limited};
 use super::record::Record;
 use super::shared::{Reader, SharedBody};
 use super::tee::{Copied, End, Queue, Tee};
-use crate::backend::error_chain;
 use crate::backend::local::LocalBackend;
+use crate::backend::{EndpointStream, error_chain};
 use crate::fault::{Fault, Kind};
+use crate::http1;
 
 /// A request's body, from the client to the backend.
 #[derive(Debug)]
@@ -57,6 +58,15 @@ pub(crate) enum BodyError {
     SentAgain,
     #[error("the request's time is up")]
     TimedOut,
+    #[error("it is {0} than its length")]
+    Unfit(&'static str),
+}
+
+/// What a backend answers with.
+#[derive(Debug)]
+pub(crate) enum Received {
+    Http1(http1::Body),
+    Http2(Incoming),
 }
 
 /// A response's body, from the backend, or the proxy's own.
@@ -72,7 +82,7 @@ pub(crate) enum ResponseBody {
 
 #[derive(Debug)]
 pub(crate) struct Forwarded {
-    body: Incoming,
+    body: Received,
     /// None once the body has ended.
     record: Option<Box<Record>>,
     /// Whether the client is told in gRPC's trailers of a connection that broke.
@@ -82,9 +92,11 @@ pub(crate) struct Forwarded {
 /// Why a response's body ended before its end.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ResponseError {
+    #[error(transparent)]
+    Http1(#[from] http1::Error),
     /// Transparent: hyper looks among its causes for what to reset a stream with.
     #[error(transparent)]
-    Backend(#[from] hyper::Error),
+    Http2(#[from] hyper::Error),
     #[error("the request's time is up")]
     TimedOut,
 }
@@ -235,13 +247,13 @@ impl ResponseBody {
 
     /// A backend's body; `record` is completed when it ends, which it has to by the `cutoff`.
     pub(crate) fn backend(
-        body: Incoming,
+        mut body: Received,
         mut record: Box<Record>,
         cutoff: Option<Box<Cutoff>>,
         trailers: bool,
     ) -> Self {
         if body.is_end_stream() {
-            record.complete();
+            record.complete(body.take_connection());
             return Self::empty();
         }
         let forwarded = Forwarded { body, record: Some(record), trailers };
@@ -277,7 +289,7 @@ impl Forwarded {
             }
             None => self.complete(),
         }
-        Poll::Ready(frame.map(|frame| frame.map_err(ResponseError::Backend)))
+        Poll::Ready(frame)
     }
 
     pub(super) fn is_end_stream(&self) -> bool {
@@ -310,7 +322,7 @@ impl Forwarded {
 
     fn complete(&mut self) {
         if let Some(mut record) = self.record.take() {
-            record.complete();
+            record.complete(self.body.take_connection());
         }
     }
 }
@@ -318,7 +330,7 @@ impl Forwarded {
 /// What a client of gRPC is told when the connection to its backend has broken: what it would have told
 /// itself without a proxy, while a reset for that reason would be INTERNAL to it. None where the backend
 /// has reset the stream: that is passed on as it is.
-fn unavailable(error: &hyper::Error, record: &mut Record) -> Option<HeaderMap> {
+fn unavailable(error: &ResponseError, record: &mut Record) -> Option<HeaderMap> {
     if has_cause(error, |cause: &h2::Error| cause.is_reset()) {
         return None;
     }
@@ -326,6 +338,53 @@ fn unavailable(error: &hyper::Error, record: &mut Record) -> Option<HeaderMap> {
     let fault = Fault::new(Kind::BackendClosed, message);
     record.see_grpc_status(fault.grpc_status());
     Some(grpc::trailers(&fault))
+}
+
+impl Received {
+    /// The connection, once, of a body that has ended, if it is one of HTTP/1 and another request can follow.
+    pub(crate) fn take_connection(&mut self) -> Option<http1::Connection> {
+        match self {
+            Self::Http1(body) => body.take_connection(),
+            Self::Http2(_) => None,
+        }
+    }
+
+    /// What the connection has become, with what was already read of it.
+    pub(crate) fn take_tunnel(&mut self) -> Option<(EndpointStream, BytesMut)> {
+        match self {
+            Self::Http1(body) => body.take_tunnel(),
+            Self::Http2(_) => None,
+        }
+    }
+}
+
+impl Body for Received {
+    type Data = Bytes;
+    type Error = ResponseError;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, ResponseError>>> {
+        match self.get_mut() {
+            Self::Http1(body) => Pin::new(body).poll_frame(cx).map_err(ResponseError::Http1),
+            Self::Http2(body) => Pin::new(body).poll_frame(cx).map_err(ResponseError::Http2),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match self {
+            Self::Http1(body) => body.is_end_stream(),
+            Self::Http2(body) => body.is_end_stream(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self {
+            Self::Http1(body) => body.size_hint(),
+            Self::Http2(body) => body.size_hint(),
+        }
+    }
 }
 
 impl Body for ResponseBody {

@@ -7,16 +7,17 @@ use std::time::{Duration, Instant};
 
 use http::{Request, Response, StatusCode};
 use http_body_util::BodyExt;
-use hyper::body::{Body, Incoming};
-use hyper::client::conn::TrySendError;
+use hyper::body::Body;
 
-use super::body::{BodyError, RequestBody};
+use super::body::{BodyError, Received, RequestBody};
 use super::deadline::{Deadline, Expired};
+use super::gate::Gate;
 use super::grpc;
-use super::record::{Record, Upstream};
+use super::record::Record;
 use super::retry::{Ended, Retries, Stop};
-use crate::backend::local::{ConnectError, Lease, LocalBackend, LocalEndpoint};
+use crate::backend::local::{Http1, Lease, LocalBackend, LocalEndpoint};
 use crate::fault::{Fault, Kind};
+use crate::http1;
 use crate::metrics::RetryOutcome;
 use crate::table::Retry;
 use crate::worker::Worker;
@@ -29,8 +30,9 @@ const DISCARD_WAIT: Duration = Duration::from_secs(1);
 /// A request that is being forwarded: where it goes, on which terms, and what has become of it. Request
 /// and answer stay in here while attempts come and go: to hand them on would be to move them, each time.
 pub(crate) struct Forward<'r> {
-    /// In the form of the backend's protocol. None while an attempt has it, and once it was sent.
-    unsent: Option<Request<RequestBody>>,
+    /// In the form of the backend's protocol. Over HTTP/2, None while an attempt has it and once it was sent;
+    /// over HTTP/1 the head stays.
+    request: Option<Request<RequestBody>>,
     /// What the last attempt yielded.
     answer: Option<Answer>,
     terms: Terms<'r>,
@@ -47,12 +49,14 @@ pub(crate) struct Terms<'r> {
     /// `timeouts.backendRequest` of the rule.
     pub(crate) attempt_timeout: Option<Duration>,
     pub(crate) retry: Option<&'r Retry>,
+    /// Opened when the backend asks for the body, of a request that waits for that.
+    pub(crate) gate: Option<Rc<Gate>>,
 }
 
-/// A response head, and the connection that the rest comes from.
+/// A response head, and the place at the endpoint that the rest comes from.
 struct Answer {
-    response: Response<Incoming>,
-    upstream: Upstream,
+    response: Response<Received>,
+    lease: Lease,
 }
 
 /// How an attempt ended without a response head.
@@ -66,7 +70,7 @@ struct Failed {
 impl<'r> Forward<'r> {
     /// The request is in the form of the backend's protocol.
     pub(crate) fn new(request: Request<RequestBody>, terms: Terms<'r>) -> Self {
-        Self { unsent: Some(request), answer: None, terms }
+        Self { request: Some(request), answer: None, terms }
     }
 
     /// Sends the request to one of the backend's endpoints, as often as it takes and may; returns the
@@ -76,9 +80,9 @@ impl<'r> Forward<'r> {
         &mut self,
         deadline: &mut Deadline,
         record: &mut Record,
-    ) -> Result<Response<Incoming>, Fault> {
-        let request = self.unsent.as_ref().expect("it is made with a request");
-        let mut retries = Retries::new(self.terms.retry, request);
+    ) -> Result<Response<Received>, Fault> {
+        let request = self.request.as_ref().expect("it is made with a request");
+        let mut retries = Retries::new(self.terms.retry, request, !self.terms.http2);
         let mut tried: Vec<Rc<LocalEndpoint>> = Vec::new();
         let mut fresh = false;
         let mut now = record.routed();
@@ -108,8 +112,8 @@ impl<'r> Forward<'r> {
                     failed.stale
                 }
             };
-            let unsent = &mut self.unsent;
-            let pause = match retries.next(ended, unsent, stale, &self.terms.backend, deadline) {
+            let request = &mut self.request;
+            let pause = match retries.next(ended, request, stale, &self.terms.backend, deadline) {
                 Ok(pause) => pause,
                 Err(Stop::OverBudget) if self.terms.retry.is_some() => {
                     record.retry_refused();
@@ -140,8 +144,8 @@ impl<'r> Forward<'r> {
         }
     }
 
-    /// One attempt; Err when the whole request's time is up. A request that was not sent is in its place
-    /// again, or still.
+    /// One attempt; Err when the whole request's time is up. A request of which nothing was sent is in its
+    /// place again, or still.
     async fn attempt(
         &mut self,
         lease: Lease,
@@ -152,7 +156,7 @@ impl<'r> Forward<'r> {
         let endpoint = lease.endpoint().clone();
         deadline.begin_attempt(now, self.terms.attempt_timeout);
         if self.terms.is_grpc
-            && let Some(request) = &mut self.unsent
+            && let Some(request) = &mut self.request
         {
             deadline.tell(request.headers_mut(), now);
         }
@@ -195,22 +199,24 @@ impl<'r> Forward<'r> {
         now: Instant,
         is_sent: &Cell<bool>,
     ) -> Result<(), Failed> {
-        let mut connection = match lease.http1(fresh, &self.terms.worker.connect).await {
-            Ok(connection) => connection,
-            Err(error) => return Err(Failed::to_connect(&lease, &error)),
-        };
-        let request = self.unsent.take().expect("an attempt begins with the request");
+        let Http1 { connection, reused } =
+            match lease.http1(fresh, &self.terms.worker.connect).await {
+                Ok(connection) => connection,
+                Err(error) => return Err(Failed::to_connect(&lease, &error)),
+            };
         is_sent.set(true);
-        let sent = if connection.reused { now } else { Instant::now() };
-        match connection.sender.try_send_request(request).await {
+        let sent = if reused { now } else { Instant::now() };
+        let gate = self.terms.gate.as_deref();
+        let request = self.request.as_mut().expect("an attempt begins with the request");
+        match connection.send(request, || gate.into_iter().for_each(Gate::open)).await {
             Ok(response) => {
                 lease.succeeded(sent);
-                let upstream = Upstream { lease, http1: Some(connection.sender) };
-                self.answer = Some(Answer { response, upstream });
+                self.answer = Some(Answer { response: response.map(Received::Http1), lease });
                 Ok(())
             }
             Err(error) => {
-                Err(Failed::to_answer(&lease, error, connection.reused, &mut self.unsent))
+                let (kind, ended) = without_answer(&error);
+                Err(Failed::to_answer(&lease, kind, ended, reused, &error))
             }
         }
     }
@@ -228,16 +234,21 @@ impl<'r> Forward<'r> {
                 Err(error) => return Err(Failed::to_connect(&lease, &error)),
             },
         };
-        let request = self.unsent.take().expect("an attempt begins with the request");
+        let request = self.request.take().expect("an attempt begins with the request");
         is_sent.set(true);
         match sender.try_send_request(request).await {
             Ok(response) => {
                 lease.succeeded(sent);
-                self.answer = Some(Answer { response, upstream: Upstream { lease, http1: None } });
+                self.answer = Some(Answer { response: response.map(Received::Http2), lease });
                 Ok(())
             }
-            // One connection carries many requests: it has always been used before.
-            Err(error) => Err(Failed::to_answer(&lease, error, true, &mut self.unsent)),
+            Err(mut error) => {
+                self.request = error.take_message();
+                let error = error.into_error();
+                let (kind, ended) = without_http2_answer(&error, self.request.is_some());
+                // One connection carries many requests: it has always been used before.
+                Err(Failed::to_answer(&lease, kind, ended, true, &error))
+            }
         }
     }
 
@@ -278,11 +289,11 @@ impl<'r> Forward<'r> {
         &mut self,
         attempt: Result<(), Failed>,
         record: &mut Record,
-    ) -> Result<Response<Incoming>, Fault> {
+    ) -> Result<Response<Received>, Fault> {
         attempt.map_err(|failed| failed.fault)?;
-        let Answer { response, upstream } = self.take_answer();
+        let Answer { response, lease } = self.take_answer();
         record.retry_ended(RetryOutcome::Success);
-        record.set_upstream(upstream);
+        record.set_upstream(lease);
         Ok(response)
     }
 
@@ -293,25 +304,27 @@ impl<'r> Forward<'r> {
 
 /// Lets go of an answer that nobody gets. Its connection is of further use only if all of it is read.
 fn discard(worker: &Rc<Worker>, answer: Answer) {
-    let Answer { response, upstream: Upstream { lease, http1: Some(sender) } } = answer else {
-        return;
-    };
+    let Answer { response, lease } = answer;
     let mut body = response.into_body();
-    if body.is_end_stream() {
-        lease.give_back(sender, &worker.pool, Instant::now());
-    } else if body.size_hint().exact().is_some_and(|length| length <= DISCARD_BYTES) {
+    if let Some(connection) = body.take_connection() {
+        lease.give_back(connection, &worker.pool, Instant::now());
+    } else if matches!(body, Received::Http1(_))
+        && body.size_hint().exact().is_some_and(|length| length <= DISCARD_BYTES)
+    {
         let worker = worker.clone();
         tokio::task::spawn_local(async move {
             let read = async { while let Some(Ok(_)) = body.frame().await {} };
-            if tokio::time::timeout(DISCARD_WAIT, read).await.is_ok() && body.is_end_stream() {
-                lease.give_back(sender, &worker.pool, Instant::now());
+            if tokio::time::timeout(DISCARD_WAIT, read).await.is_ok()
+                && let Some(connection) = body.take_connection()
+            {
+                lease.give_back(connection, &worker.pool, Instant::now());
             }
         });
     }
 }
 
 impl Failed {
-    fn to_connect(lease: &Lease, error: &ConnectError) -> Self {
+    fn to_connect(lease: &Lease, error: &dyn std::error::Error) -> Self {
         let addr = lease.endpoint().endpoint.addr;
         tracing::debug!(endpoint = %addr, %error, "no connection");
         Self {
@@ -326,26 +339,14 @@ impl Failed {
 
     fn to_answer(
         lease: &Lease,
-        mut error: TrySendError<Request<RequestBody>>,
+        kind: Kind,
+        ended: Ended,
         reused: bool,
-        unsent: &mut Option<Request<RequestBody>>,
+        error: &(dyn std::error::Error + 'static),
     ) -> Self {
         let addr = lease.endpoint().endpoint.addr;
-        *unsent = error.take_message();
-        let error = error.into_error();
-        let chain = crate::backend::error_chain(&error);
+        let chain = crate::backend::error_chain(error);
         tracing::debug!(endpoint = %addr, error = chain, "no answer");
-        let (kind, ended) = if error.is_parse() {
-            (Kind::BackendProtocol, Ended::Code(StatusCode::BAD_GATEWAY))
-        } else if error.is_user() || has_cause(&error, |_: &BodyError| true) {
-            (Kind::ClientBody, Ended::ByClient)
-        } else if unsent.is_some() {
-            (Kind::BackendClosed, Ended::Unsent)
-        } else if has_cause(&error, is_refusal) {
-            (Kind::BackendClosed, Ended::Refused)
-        } else {
-            (Kind::BackendClosed, Ended::Broken)
-        };
         let message = match kind {
             Kind::BackendProtocol => format!("the endpoint {addr} answered no HTTP: {chain}"),
             Kind::ClientBody => format!("the request's body broke off: {chain}"),
@@ -357,6 +358,31 @@ impl Failed {
             // A broken client is no fault of the endpoint's.
             stale: reused || kind == Kind::ClientBody,
         }
+    }
+}
+
+/// What it means that there is no answer of HTTP/1.
+fn without_answer(error: &http1::Error) -> (Kind, Ended) {
+    match error {
+        http1::Error::Unsent(_) => (Kind::BackendClosed, Ended::Unsent),
+        http1::Error::Io(_) | http1::Error::Incomplete => (Kind::BackendClosed, Ended::Broken),
+        http1::Error::NotHttp(_) => (Kind::BackendProtocol, Ended::Code(StatusCode::BAD_GATEWAY)),
+        http1::Error::RequestBody(_) => (Kind::ClientBody, Ended::ByClient),
+    }
+}
+
+/// The same, of HTTP/2; `unsent` if nothing of the request was sent.
+fn without_http2_answer(error: &hyper::Error, unsent: bool) -> (Kind, Ended) {
+    if error.is_parse() {
+        (Kind::BackendProtocol, Ended::Code(StatusCode::BAD_GATEWAY))
+    } else if error.is_user() || has_cause(error, |_: &BodyError| true) {
+        (Kind::ClientBody, Ended::ByClient)
+    } else if unsent {
+        (Kind::BackendClosed, Ended::Unsent)
+    } else if has_cause(error, is_refusal) {
+        (Kind::BackendClosed, Ended::Refused)
+    } else {
+        (Kind::BackendClosed, Ended::Broken)
     }
 }
 
@@ -372,10 +398,10 @@ fn is_refusal(error: &h2::Error) -> bool {
 
 /// Whether a cause of the error is of that kind.
 pub(super) fn has_cause<E: std::error::Error + 'static>(
-    error: &hyper::Error,
+    error: &(dyn std::error::Error + 'static),
     is_it: impl Fn(&E) -> bool,
 ) -> bool {
-    let mut source = std::error::Error::source(error);
+    let mut source = error.source();
     while let Some(cause) = source {
         if cause.downcast_ref::<E>().is_some_and(&is_it) {
             return true;

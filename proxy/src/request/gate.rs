@@ -1,7 +1,7 @@
 //! `Expect: 100-continue`: a body that waits until the backend asks for it, as its client does.
 
+use std::cell::RefCell;
 use std::pin::Pin;
-use std::sync::Mutex;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -20,23 +20,20 @@ pub(super) struct Held {
     timeout: Pin<Box<tokio::time::Sleep>>,
 }
 
-/// Opens a held body; dropped without that, it ends the body with [`BodyError::NotWanted`]. The lock
-/// is for hyper, which asks for a callback that is `Sync`.
+/// Opens a held body; dropped without that, it ends the body with [`BodyError::NotWanted`].
 #[derive(Debug)]
-pub(crate) struct Gate(Mutex<Option<oneshot::Sender<()>>>);
+pub(crate) struct Gate(RefCell<Option<oneshot::Sender<()>>>);
 
 /// A gate, and what is to be held back behind it.
 pub(super) fn gate() -> (Gate, Held) {
     let (sender, opened) = oneshot::channel();
     let timeout = Box::pin(tokio::time::sleep(CONTINUE_WAIT));
-    (Gate(Mutex::new(Some(sender))), Held { opened, timeout })
+    (Gate(RefCell::new(Some(sender))), Held { opened, timeout })
 }
 
 impl Gate {
     pub(crate) fn open(&self) {
-        if let Ok(mut sender) = self.0.lock()
-            && let Some(sender) = sender.take()
-        {
+        if let Some(sender) = self.0.borrow_mut().take() {
             // The body may be gone already.
             let _ = sender.send(());
         }

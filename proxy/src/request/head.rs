@@ -7,7 +7,6 @@ use http::header::{
 use http::request::Parts;
 use http::uri::{Authority, Scheme, Uri};
 use http::{Method, Version};
-use http_body::Body;
 
 use crate::fault::{Fault, Kind};
 
@@ -236,14 +235,6 @@ fn is_hop_by_hop(name: &str) -> bool {
 pub(crate) fn restore_upgrade(headers: &mut HeaderMap, upgrade: HeaderValue) {
     headers.insert(CONNECTION, HeaderValue::from_static("upgrade"));
     headers.insert(UPGRADE, upgrade);
-}
-
-/// Frames a body whose length is not known beforehand for HTTP/1.1. hyper would do so by itself, but
-/// takes a GET's for none.
-pub(crate) fn frame_body(headers: &mut HeaderMap, body: &impl Body) {
-    if body.size_hint().exact().is_none() {
-        headers.insert(TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
-    }
 }
 
 /// The form that HTTP/2 wants: scheme and authority in the target, no Host. Where there is no Host

@@ -11,12 +11,13 @@ use http::header::EXPECT;
 use http::{Request, Version};
 use http_body_util::BodyExt;
 
-use super::body::RequestBody;
+use super::body::{Received, RequestBody};
 use super::head;
 use super::tee::{End, Place, Queue};
-use crate::backend::local::{Lease, LocalBackend};
+use crate::backend::local::{Http1, Lease, LocalBackend};
 use crate::drain::Watch;
 use crate::filter::Mirrored;
+use crate::http1;
 use crate::worker::Worker;
 
 /// How long a mirror may take once it has the whole request.
@@ -127,9 +128,7 @@ async fn exchange(
     request: Request<RequestBody>,
 ) -> &'static str {
     let (mut parts, body) = request.into_parts();
-    if !http2 {
-        head::frame_body(&mut parts.headers, &body);
-    } else if head::to_http2(&mut parts, None).is_err() {
+    if http2 && head::to_http2(&mut parts, None).is_err() {
         // A Host that HTTP/2 has no place for.
         return outcome::REQUEST_BROKEN;
     }
@@ -174,33 +173,41 @@ async fn send(
     fresh: bool,
     request: Request<RequestBody>,
 ) -> Result<&'static str, Failed> {
-    let unconnected = |request, error| {
+    let unconnected = |request, error: &dyn std::error::Error| {
         tracing::debug!(endpoint = %lease.endpoint().endpoint.addr, %error, "mirror: no connection");
         Failed { outcome: outcome::CONNECT_FAILED, unsent: Some(request), stale: false }
     };
+    let unanswered = |error: &(dyn std::error::Error + 'static), unsent, stale| {
+        let error = crate::backend::error_chain(error);
+        tracing::debug!(endpoint = %lease.endpoint().endpoint.addr, error, "mirror: no answer");
+        Failed { outcome: outcome::BACKEND_CLOSED, unsent, stale }
+    };
     let sent = Instant::now();
-    let (answer, reused, sender) = if http2 {
+    let mut body = if http2 {
         let mut sender = match lease.http2(&worker.connect).await {
             Ok(sender) => sender,
-            Err(error) => return Err(unconnected(request, error)),
+            Err(error) => return Err(unconnected(request, &error)),
         };
-        // One connection carries many requests: it has always been used before.
-        (sender.try_send_request(request).await, true, None)
+        match sender.try_send_request(request).await {
+            Ok(response) => Received::Http2(response.into_body()),
+            Err(mut error) => {
+                let unsent = error.take_message();
+                // One connection carries many requests: it has always been used before.
+                return Err(unanswered(&error.into_error(), unsent, true));
+            }
+        }
     } else {
-        let mut connection = match lease.http1(fresh, &worker.connect).await {
+        let Http1 { connection, reused } = match lease.http1(fresh, &worker.connect).await {
             Ok(connection) => connection,
-            Err(error) => return Err(unconnected(request, error)),
+            Err(error) => return Err(unconnected(request, &error)),
         };
-        let answer = connection.sender.try_send_request(request).await;
-        (answer, connection.reused, Some(connection.sender))
-    };
-    let mut body = match answer {
-        Ok(response) => response.into_body(),
-        Err(mut error) => {
-            let unsent = error.take_message();
-            let error = crate::backend::error_chain(&error.into_error());
-            tracing::debug!(endpoint = %lease.endpoint().endpoint.addr, error, "mirror: no answer");
-            return Err(Failed { outcome: outcome::BACKEND_CLOSED, unsent, stale: reused });
+        let mut request = request;
+        match connection.send(&mut request, || ()).await {
+            Ok(response) => Received::Http1(response.into_body()),
+            Err(error) => {
+                let unsent = matches!(error, http1::Error::Unsent(_)).then_some(request);
+                return Err(unanswered(&error, unsent, reused));
+            }
         }
     };
     lease.succeeded(sent);
@@ -211,8 +218,8 @@ async fn send(
             None => break,
         }
     }
-    if let Some(sender) = sender {
-        lease.give_back(sender, &worker.pool, Instant::now());
+    if let Some(connection) = body.take_connection() {
+        lease.give_back(connection, &worker.pool, Instant::now());
     }
     Ok(outcome::COMPLETED)
 }

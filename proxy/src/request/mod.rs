@@ -36,7 +36,7 @@ use hyper::body::Incoming;
 use weft_gamma::matching::{self, Matcher, RequestView};
 use weft_gamma::route::{Match, PathMatch, Redirect};
 
-pub(crate) use body::{RequestBody, ResponseBody};
+pub(crate) use body::{BodyError, RequestBody, ResponseBody};
 pub(crate) use grpc::timeout as grpc_timeout;
 pub(crate) use retry::is_idempotent;
 pub(crate) use tee::Backlog;
@@ -48,9 +48,9 @@ use crate::prefixed::Handle;
 use crate::table::{Action, Destination, Routing, Rule, Target, WeightedBackend};
 use crate::worker::{Snapshot, Worker};
 use access::AccessEntry;
+use body::Received;
 use deadline::Deadline;
 use forward::{Forward, Terms};
-use gate::Gate;
 use head::Present;
 use limited::Cutoff;
 use record::Record;
@@ -170,7 +170,7 @@ pub(crate) fn serve(
 
 /// A backend's answer, as it goes to a client of that version.
 fn forwarded(
-    response: Response<Incoming>,
+    response: Response<Received>,
     cutoff: Option<Box<Cutoff>>,
     version: Version,
     mut record: Box<Record>,
@@ -194,7 +194,7 @@ fn forwarded(
 
 enum Answer {
     /// With what limits its body, if anything does.
-    Backend(Response<Incoming>, Option<Box<Cutoff>>),
+    Backend(Response<Received>, Option<Box<Cutoff>>),
     Own(Response<ResponseBody>),
 }
 
@@ -271,11 +271,9 @@ fn route<'t>(
             head::to_http2(&mut parts, authority)?;
         } else {
             head::write_host(&mut parts.headers, authority.as_ref());
-            head::frame_body(&mut parts.headers, &body);
         }
         let holds = !http2 && parts.headers.contains_key(EXPECT);
-        let mut request = Request::from_parts(parts, body);
-        let gate = if holds { hold_for_continue(&mut request) } else { None };
+        let gate = if holds { body.hold().map(Rc::new) } else { None };
         let terms = Terms {
             worker: &connection.worker,
             backend: connection.worker.backend(&target.backend),
@@ -284,8 +282,9 @@ fn route<'t>(
             is_grpc,
             attempt_timeout: selected.rule.timeouts.backend_request,
             retry: selected.rule.retry.as_ref(),
+            gate: gate.clone(),
         };
-        let mut forward = Forward::new(request, terms);
+        let mut forward = Forward::new(Request::from_parts(parts, body), terms);
         let mut response = forward.run(&mut deadline, record).await?;
         if let (Some(visit), Some(endpoint)) = (visit, record.endpoint()) {
             visit.answer(response.headers_mut(), backend.digest, endpoint);
@@ -473,18 +472,6 @@ pub(crate) fn location(
     let host = parts.headers.get(HOST).and_then(|host| host.to_str().ok()).unwrap_or_default();
     filter::location(redirect, host, &parts.uri, destination.port.port, matched)
         .ok_or_else(|| Fault::new(Kind::RuleRefused, "the redirect's Location is no URI"))
-}
-
-/// Sends the head and waits with the body until the backend asks for it, as the client does.
-fn hold_for_continue(request: &mut Request<RequestBody>) -> Option<Arc<Gate>> {
-    let gate = Arc::new(request.body_mut().hold()?);
-    let opens = gate.clone();
-    hyper::ext::on_informational(request, move |response| {
-        if response.status() == StatusCode::CONTINUE {
-            opens.open();
-        }
-    });
-    Some(gate)
 }
 
 /// The proxy's own answer to what no backend answered.

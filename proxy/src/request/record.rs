@@ -6,14 +6,13 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use http::HeaderMap;
-use hyper::client::conn::http1;
 
 use super::Connection;
 use super::access::AccessEntry;
-use super::body::RequestBody;
 use super::gate::Gate;
 use super::grpc;
 use crate::backend::local::Lease;
+use crate::http1;
 use crate::metrics::{Outcome, RetryOutcome, Series};
 
 /// A request under way.
@@ -25,10 +24,11 @@ pub(crate) struct Record {
     outcome: Outcome,
     is_grpc: bool,
     bytes: u64,
-    upstream: Option<Upstream>,
+    /// The place at the endpoint that the answer comes from.
+    upstream: Option<Lease>,
     /// Of a request whose body the backend did not ask for. Let go with the record, and not before
     /// the answer's end: an error of the body ends the connection that the answer comes from.
-    closed: Option<Arc<Gate>>,
+    closed: Option<Rc<Gate>>,
     /// The connection's end may be the body's to the client.
     reset_on_failure: bool,
     access: Option<Box<AccessEntry>>,
@@ -36,13 +36,6 @@ pub(crate) struct Record {
     /// A retry is under way.
     retrying: bool,
     written: bool,
-}
-
-/// The connection that the answer comes from.
-pub(crate) struct Upstream {
-    pub(crate) lease: Lease,
-    /// Given back to its pool when the response has been read to its end; None for HTTP/2.
-    pub(crate) http1: Option<http1::SendRequest<RequestBody>>,
 }
 
 impl Record {
@@ -105,17 +98,17 @@ impl Record {
         self.series = series.clone();
     }
 
-    pub(crate) fn set_upstream(&mut self, upstream: Upstream) {
+    pub(crate) fn set_upstream(&mut self, upstream: Lease) {
         self.upstream = Some(upstream);
     }
 
     /// The digest of the endpoint that the answer comes from.
     pub(crate) fn endpoint(&self) -> Option<u64> {
-        self.upstream.as_ref().map(|upstream| upstream.lease.endpoint().digest)
+        self.upstream.as_ref().map(|upstream| upstream.endpoint().digest)
     }
 
     /// The body behind this gate is not to be sent.
-    pub(crate) fn keep_closed(&mut self, gate: Arc<Gate>) {
+    pub(crate) fn keep_closed(&mut self, gate: Rc<Gate>) {
         self.closed = Some(gate);
     }
 
@@ -175,12 +168,13 @@ impl Record {
         self.write(Instant::now());
     }
 
-    /// The response was read to its end.
-    pub(crate) fn complete(&mut self) {
+    /// The response was read to its end; with the connection that it came from, if another request can
+    /// follow on it.
+    pub(crate) fn complete(&mut self, connection: Option<http1::Connection>) {
         let now = Instant::now();
         self.outcome.reason = "";
-        if let Some(Upstream { lease, http1: Some(sender) }) = self.upstream.take() {
-            lease.give_back(sender, &self.connection.worker.pool, now);
+        if let (Some(lease), Some(connection)) = (&self.upstream, connection) {
+            lease.give_back(connection, &self.connection.worker.pool, now);
         }
         self.write(now);
     }

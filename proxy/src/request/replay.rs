@@ -9,14 +9,21 @@ use http::{Extensions, HeaderName, HeaderValue, Method, Request, Version};
 use super::body::RequestBody;
 use super::shared::SharedBody;
 
-/// A request's head, and its body if that is kept.
+/// What is to be had of a request once it was sent.
 pub(super) struct Replay {
+    /// None where the head stays in its place.
+    head: Option<Head>,
+    /// None where there is no body.
+    body: Option<Rc<SharedBody>>,
+}
+
+/// A copy of a request's head.
+struct Head {
     method: Method,
     scheme: Option<Scheme>,
     version: Version,
     text: Text,
     extensions: Extensions,
-    body: Option<Rc<SharedBody>>,
 }
 
 /// What of a head is text, in pairs: authority and path, then each header's name and value. Before the
@@ -30,32 +37,48 @@ const LENGTHS: usize = size_of::<u64>();
 const ROOM: usize = 512;
 
 impl Replay {
-    /// None where the body is not kept.
-    pub(super) fn of(request: &Request<RequestBody>) -> Option<Self> {
-        let body = request.body().shared().filter(|body| body.is_kept());
-        if body.is_none() && !request.body().is_empty() {
+    /// None where the body is not kept. `stays` says that the head will still be in its place.
+    pub(super) fn of(request: &Request<RequestBody>, stays: bool) -> Option<Self> {
+        let body = request.body().shared();
+        if !request.body().is_empty() && !body.is_some_and(|shared| shared.is_kept()) {
             return None;
         }
+        let head = if stays { None } else { Some(Head::of(request)?) };
+        Some(Self { head, body: body.cloned() })
+    }
+
+    /// Whether all that was sent of the request can be sent again.
+    pub(super) fn is_complete(&self) -> bool {
+        self.body.as_ref().is_none_or(|body| body.is_kept())
+    }
+
+    /// Puts the request in its place once more; nothing where its body is no longer kept.
+    pub(super) fn restore(&self, place: &mut Option<Request<RequestBody>>) {
+        let body = match &self.body {
+            Some(shared) => shared.again().map(RequestBody::Shared),
+            None => Some(RequestBody::Empty),
+        };
+        let again = body.and_then(|body| match &self.head {
+            Some(head) => head.with(body),
+            None => Some(place.take()?.map(|_sent| body)),
+        });
+        *place = again;
+    }
+}
+
+impl Head {
+    fn of<B>(request: &Request<B>) -> Option<Self> {
         Some(Self {
             method: request.method().clone(),
             scheme: request.uri().scheme().cloned(),
             version: request.version(),
             text: Text::of(request)?,
             extensions: request.extensions().clone(),
-            body: body.cloned(),
         })
     }
 
-    /// Whether all of the body that has come so far is kept.
-    pub(super) fn is_complete(&self) -> bool {
-        self.body.as_ref().is_none_or(|body| body.is_kept())
-    }
-
-    pub(super) fn request(&self) -> Option<Request<RequestBody>> {
-        let body = match &self.body {
-            Some(body) => RequestBody::Shared(body.again()?),
-            None => RequestBody::Empty,
-        };
+    /// The request of that head and body.
+    fn with<B>(&self, body: B) -> Option<Request<B>> {
         let mut request = Request::new(body);
         *request.method_mut() = self.method.clone();
         *request.version_mut() = self.version;
@@ -120,7 +143,9 @@ mod tests {
 
     /// What comes back of a request without a body.
     fn again(request: &Request<RequestBody>) -> Request<RequestBody> {
-        Replay::of(request).unwrap().request().unwrap()
+        let mut place = None;
+        Replay::of(request, false).unwrap().restore(&mut place);
+        place.unwrap()
     }
 
     #[test]

@@ -59,37 +59,43 @@ pub(super) struct Retries<'r> {
 }
 
 impl<'r> Retries<'r> {
-    pub(super) fn new(policy: Option<&'r Retry>, request: &Request<RequestBody>) -> Self {
+    /// `stays` says that the head of the request stays in its place when it is sent.
+    pub(super) fn new(
+        policy: Option<&'r Retry>,
+        request: &Request<RequestBody>,
+        stays: bool,
+    ) -> Self {
         let is_idempotent = is_idempotent(request.method(), request.headers());
         let may_replay = match policy {
             Some(policy) => policy.attempts > 0,
             None => is_idempotent && request.body().is_empty(),
         };
-        let replay = may_replay.then(|| Replay::of(request)).flatten();
+        let replay = may_replay.then(|| Replay::of(request, stays)).flatten();
         Self { policy, is_idempotent, replay, done: 0, reconnected: false }
     }
 
     /// How long to wait before another attempt, after one that ended like this; it is counted, and
-    /// `unsent` is then what to send.
+    /// `request` is then what to send.
     ///
-    /// Before, `unsent` is the request where nothing of it was sent, `stale` whether its connection had
-    /// been used before.
+    /// `stale` says whether its connection had been used before.
     pub(super) fn next(
         &mut self,
         ended: Ended,
-        unsent: &mut Option<Request<RequestBody>>,
+        request: &mut Option<Request<RequestBody>>,
         stale: bool,
         backend: &LocalBackend,
         deadline: &Deadline,
     ) -> Result<Duration, Stop> {
-        if unsent.is_none() && !self.replay.as_ref().is_some_and(Replay::is_complete) {
+        // What was not sent is as it was.
+        let replay = self.replay.as_ref().filter(|replay| replay.is_complete());
+        if ended != Ended::Unsent && replay.is_none() {
             return Err(Stop::Final);
         }
         let pause = self.pause(ended, stale, backend, deadline)?;
-        if unsent.is_none() {
-            *unsent = self.replay.as_ref().and_then(Replay::request);
+        if let Some(replay) = self.replay.as_ref().filter(|_| ended != Ended::Unsent) {
+            replay.restore(request);
         }
-        if unsent.is_some() { Ok(pause) } else { Err(Stop::Final) }
+        if request.is_some() { Ok(pause) } else { Err(Stop::Final) }
     }
 
     fn pause(

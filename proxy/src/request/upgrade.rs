@@ -1,15 +1,18 @@
 //! Upgrades: WebSocket and whatever else HTTP/1.1's Upgrade names, and CONNECT. Once both sides
 //! have agreed, bytes pass unread both ways.
 
+use bytes::BytesMut;
 use http::header::HeaderValue;
 use http::request::Parts;
 use http::{Method, Request, Response, StatusCode};
-use hyper::body::Incoming;
 use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
+use tokio::io::AsyncWriteExt;
 
+use super::body::Received;
 use super::head::Present;
 use super::{Connection, head};
+use crate::backend::EndpointStream;
 
 /// A request that asks its connection to become something else.
 pub(crate) struct Upgrade {
@@ -42,7 +45,7 @@ impl Upgrade {
 
     /// Joins both sides if the backend has agreed; otherwise the response is one like any other.
     /// What is joined keeps a drain waiting, as other streams of unknown protocol do.
-    pub(crate) fn response(self, response: &mut Response<Incoming>, connection: &Connection) {
+    pub(crate) fn response(self, response: &mut Response<Received>, connection: &Connection) {
         let agreed = match self.protocol {
             Some(_) => response.status() == StatusCode::SWITCHING_PROTOCOLS,
             // RFC 9110, section 9.3.6: any 2xx switches to tunnel mode.
@@ -51,7 +54,8 @@ impl Upgrade {
         if !agreed {
             return;
         }
-        let backend = hyper::upgrade::on(response);
+        // None where the backend has agreed before it had the whole request.
+        let Some(backend) = response.body_mut().take_tunnel() else { return };
         let open = connection.worker.shared.drain.watch();
         let tunnel = connection.http2.as_ref().map(|activity| activity.tunnel());
         tokio::task::spawn_local(async move {
@@ -63,10 +67,14 @@ impl Upgrade {
     }
 }
 
-async fn join(client: OnUpgrade, backend: OnUpgrade) -> anyhow::Result<()> {
+/// `first` is what was already read of the backend's.
+async fn join(
+    client: OnUpgrade,
+    (mut backend, first): (EndpointStream, BytesMut),
+) -> anyhow::Result<()> {
     // The client's side is there once the response has been written to it.
-    let (backend, client) = tokio::try_join!(backend, client)?;
-    let (mut backend, mut client) = (TokioIo::new(backend), TokioIo::new(client));
+    let mut client = TokioIo::new(client.await?);
+    client.write_all(&first).await?;
     tokio::io::copy_bidirectional(&mut client, &mut backend).await?;
     Ok(())
 }

@@ -194,6 +194,7 @@ fn targets_arrive_in_origin_form() {
         for (request, line, host) in [
             ("", "GET /abs?q=%20 HTTP/1.1", "svc:80"),
             ("GET http://SVC HTTP/1.1\r\nhost: svc\r\n", "GET / HTTP/1.1", "svc"),
+            ("GET http://svc?q HTTP/1.1\r\nhost: svc\r\n", "GET /?q HTTP/1.1", "svc"),
             ("OPTIONS * HTTP/1.1\r\nhost: svc\r\n", "OPTIONS * HTTP/1.1", "svc"),
             ("GET //a/../b;c HTTP/1.1\r\nhost: svc\r\n", "GET //a/../b;c HTTP/1.1", "svc"),
             ("GET http://svc/ HTTP/1.0\r\nconnection: keep-alive\r\n", "GET / HTTP/1.1", "svc"),
