@@ -38,7 +38,7 @@ use send::Sending;
 const LEAST_ROOM: usize = 8 * 1024;
 
 /// The largest head of an answer, in bytes, and the most headers in it.
-const MAX_HEAD: usize = HTTP1_BUFFER;
+const MAX_HEAD: usize = 128 * 1024;
 const MAX_HEADERS: usize = 100;
 
 /// A connection between two requests.

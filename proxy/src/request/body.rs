@@ -196,6 +196,9 @@ impl ClientBody {
         &mut self,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        if let Some(tee) = &mut self.tee {
+            ready!(tee.poll_ready(cx));
+        }
         let frame = ready!(Pin::new(&mut self.body).poll_frame(cx));
         let frame = frame.map(|frame| frame.map_err(BodyError::Client));
         self.observe(frame.as_ref());

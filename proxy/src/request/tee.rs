@@ -1,21 +1,28 @@
 //! Copies of a request's body for its mirrors, made as the backend takes the body.
 //!
-//! The request waits for no mirror. Each copy is a queue of bounded size; a mirror that does not keep
-//! up with the backend loses its copy, and the queue with it.
+//! The request hardly waits for mirrors: milliseconds, and only with a MiB waiting for one. Each copy is a
+//! queue of bounded size; a mirror that does not keep up with the backend loses its copy, and the queue with it.
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
+use std::pin::Pin;
 use std::rc::Rc;
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Poll, Waker, ready};
+use std::time::Duration;
 
 use bytes::Bytes;
 use http_body::{Frame, SizeHint};
+use tokio::time::Sleep;
 
 use super::body::BodyError;
 use crate::backend::local::LocalBackend;
 
 /// What may wait for one mirror, in bytes.
 const COPY_BYTES: usize = 4 * 1024 * 1024;
+/// With more than that waiting for a mirror, in bytes, the request pauses, and again after as much of its body.
+const PAUSE_BYTES: usize = 1024 * 1024;
+/// How long, at most.
+const PAUSE: Duration = Duration::from_millis(10);
 /// What may wait for all copies that a worker sends to one backend, in bytes.
 const BACKLOG_BYTES: usize = 8 * 1024 * 1024;
 /// How many copies a worker has under way to one backend at most: one that answers nothing would
@@ -37,7 +44,12 @@ pub(super) struct Place(Rc<LocalBackend>);
 
 /// The writing ends of a body's copies.
 #[derive(Debug, Default)]
-pub(super) struct Tee(Vec<Rc<Queue>>);
+pub(super) struct Tee {
+    queues: Vec<Rc<Queue>>,
+    /// Bytes copied since the last pause.
+    copied: usize,
+    pause: Option<Pin<Box<Sleep>>>,
+}
 
 /// The reading end: a body.
 #[derive(Debug)]
@@ -59,6 +71,8 @@ struct State {
     bytes: usize,
     end: Option<End>,
     reader: Option<Waker>,
+    /// Woken when the queue is no longer a reason to pause.
+    writer: Option<Waker>,
     watcher: Option<Waker>,
 }
 
@@ -95,23 +109,41 @@ impl Tee {
     /// Another copy, of a body of this size, for a mirror at `backend`.
     pub(super) fn copy(&mut self, backend: Rc<LocalBackend>, size: SizeHint) -> Copied {
         let queue = Rc::new(Queue { backend, state: RefCell::default() });
-        self.0.push(queue.clone());
+        self.queues.push(queue.clone());
         Copied { queue, size }
     }
 
     /// Whether nobody wants a copy any more.
     pub(super) fn is_unread(&self) -> bool {
-        self.0.is_empty()
+        self.queues.is_empty()
+    }
+
+    /// Ready for another frame. The kernel takes some MiB for the backend at once, and may take nothing for the
+    /// mirror in the same milliseconds: without a pause a mirror that is as fast would fall behind.
+    pub(super) fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        if self.copied < PAUSE_BYTES {
+            return Poll::Ready(());
+        }
+        // All of them, each of which has to know whom to wake.
+        let long = self.queues.iter().filter(|queue| queue.is_long(cx)).count();
+        if long > 0 {
+            let pause = self.pause.get_or_insert_with(|| Box::pin(tokio::time::sleep(PAUSE)));
+            ready!(pause.as_mut().poll(cx));
+        }
+        self.pause = None;
+        self.copied = 0;
+        Poll::Ready(())
     }
 
     /// Copies a frame.
     pub(super) fn push(&mut self, frame: &Frame<Bytes>) {
-        self.0.retain(|queue| queue.push(frame));
+        self.copied += cost(frame);
+        self.queues.retain(|queue| queue.push(frame));
     }
 
     /// The body has come to its end.
     pub(super) fn end(&mut self, end: End) {
-        for queue in self.0.drain(..) {
+        for queue in self.queues.drain(..) {
             queue.end(end);
         }
     }
@@ -135,6 +167,14 @@ impl Queue {
             Poll::Ready(end)
         })
         .await
+    }
+
+    /// Whether the request should pause; it is woken when it need not any more.
+    fn is_long(&self, cx: &Context<'_>) -> bool {
+        let mut state = self.state.borrow_mut();
+        let is_long = state.bytes > PAUSE_BYTES;
+        state.writer = is_long.then(|| cx.waker().clone());
+        is_long
     }
 
     /// False where the copy has ended: the reader is gone, or there is no room for what it has not
@@ -175,6 +215,9 @@ impl Queue {
                 let bytes = cost(&frame);
                 state.bytes -= bytes;
                 self.release(bytes);
+                if state.bytes <= PAUSE_BYTES {
+                    wake(&mut state.writer);
+                }
                 Poll::Ready(Some(Ok(frame)))
             }
             (None, Some(End::Complete)) => Poll::Ready(None),
@@ -192,6 +235,7 @@ impl Queue {
         let mut state = self.state.borrow_mut();
         state.frames.clear();
         self.release(std::mem::take(&mut state.bytes));
+        wake(&mut state.writer);
     }
 
     fn release(&self, bytes: usize) {
