@@ -51,10 +51,10 @@ pub(crate) async fn service(cluster: &Cluster) -> Result<(String, u16)> {
 }
 
 /// Waits until pods can reach the API server that is back. The way to it is kube-proxy's, which takes its
-/// time, up to a minute and more, to hear that there is one again.
+/// time, a minute and a half at times, to hear that there is one again.
 pub(crate) async fn reachable(service: &(String, u16)) -> Result<()> {
     let began = Instant::now();
-    eventually(PATIENCE, "the way from pods to the API server", async || {
+    eventually(2 * PATIENCE, "the way from pods to the API server", async || {
         Ok(TcpStream::connect(service).await?)
     })
     .await?;
