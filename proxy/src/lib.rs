@@ -18,6 +18,7 @@ mod filter;
 #[doc(hidden)]
 pub mod fuzz;
 mod http1;
+mod http2;
 pub mod log;
 pub mod memory;
 pub mod metrics;

@@ -4,14 +4,10 @@ use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use hyper::client::conn::http2;
 use hyper::rt::Executor;
-use hyper_util::rt::TokioIo;
 use socket2::{SockRef, TcpKeepalive};
 use tokio::net::{TcpSocket, TcpStream};
 
-use super::stream::EndpointStream;
-use crate::request::RequestBody;
 
 /// How connections to endpoints are made.
 #[derive(Clone, Copy, Debug)]
@@ -29,11 +25,6 @@ const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(5);
 /// What a side of an HTTP/1 connection may hold, each way: a body passes three such buffers, so that
 /// a peer that stalls costs a few hundred KiB. (hyper's own choice is 400 KiB for each.)
 pub(crate) const HTTP1_BUFFER: usize = 128 * 1024;
-
-/// What one stream may have under way towards the proxy; a few MiB at most for a connection.
-const HTTP2_STREAM_WINDOW: u32 = 256 * 1024;
-const HTTP2_CONNECTION_WINDOW: u32 = 1024 * 1024;
-const HTTP2_MAX_HEADER_LIST: u32 = 64 * 1024;
 
 /// Opens a TCP connection to an endpoint.
 pub(crate) async fn tcp(addr: SocketAddr, settings: &ConnectSettings) -> io::Result<TcpStream> {
@@ -64,24 +55,6 @@ pub(crate) fn set_options(stream: &TcpStream) -> io::Result<()> {
             .with_retries(3),
     )?;
     socket.set_tcp_user_timeout(Some(USER_TIMEOUT))
-}
-
-/// Makes `stream` an HTTP/2 connection by prior knowledge, driven by a task of this worker. Without
-/// PINGs: that the peer is there is TCP's to know, as for HTTP/1, and hyper would read the clock for each
-/// frame.
-pub(crate) async fn http2(stream: TcpStream) -> hyper::Result<http2::SendRequest<RequestBody>> {
-    let (sender, connection) = http2::Builder::new(LocalExecutor)
-        .initial_stream_window_size(HTTP2_STREAM_WINDOW)
-        .initial_connection_window_size(HTTP2_CONNECTION_WINDOW)
-        .max_header_list_size(HTTP2_MAX_HEADER_LIST)
-        .handshake(TokioIo::new(EndpointStream::http2(stream)))
-        .await?;
-    tokio::task::spawn_local(async move {
-        if let Err(error) = connection.await {
-            tracing::debug!(error = error_chain(&error), "connection to an endpoint ended");
-        }
-    });
-    Ok(sender)
 }
 
 /// Spawns hyper's HTTP/2 tasks on the worker that calls it.

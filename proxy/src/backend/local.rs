@@ -6,7 +6,6 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use hyper::client::conn::http2;
 use tokio::net::TcpStream;
 use weft_gamma::endpoints::Endpoint;
 
@@ -14,11 +13,11 @@ use super::balance::{Load, two_choices};
 use super::budget::Budget;
 use super::connect::{self, ConnectSettings};
 use super::pool::{Pool, PoolSettings};
-use super::{Backend, BackendName, EndpointSet};
+use super::{Backend, BackendName, EndpointSet, EndpointStream};
 use crate::fault::{Fault, Kind};
-use crate::http1;
+use crate::{http1, http2};
 use crate::rendezvous;
-use crate::request::{Backlog, RequestBody};
+use crate::request::Backlog;
 
 /// A backend on one worker.
 #[derive(Debug)]
@@ -44,8 +43,9 @@ pub(crate) struct LocalEndpoint {
     pub(crate) digest: u64,
     load: Load,
     http1: Pool,
-    /// Held while a connection is being made, so that requests that come together share it.
-    http2: tokio::sync::Mutex<Option<http2::SendRequest<RequestBody>>>,
+    http2: RefCell<Option<http2::Connection>>,
+    /// Held while an HTTP/2 connection is being made, so that requests that come together share it.
+    connecting: tokio::sync::Mutex<()>,
     /// It is no longer in any slice: what is in use is finished, nothing is kept.
     retired: Cell<bool>,
 }
@@ -258,7 +258,8 @@ impl LocalEndpoint {
             digest: digest(endpoint),
             load: Load::new(now),
             http1: Pool::default(),
-            http2: tokio::sync::Mutex::new(None),
+            http2: RefCell::default(),
+            connecting: tokio::sync::Mutex::default(),
             retired: Cell::new(false),
         }
     }
@@ -286,10 +287,8 @@ impl LocalEndpoint {
     /// Closes what has been idle for too long.
     fn sweep(&self, now: Instant, settings: &PoolSettings) {
         self.http1.sweep(now, settings);
-        if self.load.is_idle(now, settings.idle_timeout)
-            && let Ok(mut http2) = self.http2.try_lock()
-        {
-            *http2 = None;
+        if self.load.is_idle(now, settings.idle_timeout) {
+            self.http2.replace(None);
         }
     }
 
@@ -297,9 +296,7 @@ impl LocalEndpoint {
     fn retire(&self) {
         self.retired.set(true);
         self.http1.clear();
-        if let Ok(mut http2) = self.http2.try_lock() {
-            *http2 = None;
-        }
+        self.http2.replace(None);
     }
 }
 
@@ -342,35 +339,33 @@ impl Lease {
     }
 
     /// The worker's HTTP/2 connection to the endpoint, if there is one.
-    pub(crate) fn open_http2(&self) -> Option<http2::SendRequest<RequestBody>> {
-        let slot = self.endpoint.http2.try_lock().ok()?;
-        slot.as_ref().filter(|sender| !sender.is_closed()).cloned()
+    pub(crate) fn open_http2(&self) -> Option<http2::Connection> {
+        let slot = self.endpoint.http2.borrow();
+        slot.as_ref().filter(|connection| !connection.is_closed()).cloned()
     }
 
     /// The worker's HTTP/2 connection to the endpoint; all requests share it.
     pub(crate) async fn http2(
         &self,
         settings: &ConnectSettings,
-    ) -> Result<http2::SendRequest<RequestBody>, ConnectError> {
-        let mut slot = self.endpoint.http2.lock().await;
-        if let Some(sender) = slot.as_ref()
-            && !sender.is_closed()
-        {
-            return Ok(sender.clone());
+    ) -> Result<http2::Connection, ConnectError> {
+        let _connecting = self.endpoint.connecting.lock().await;
+        if let Some(connection) = self.open_http2() {
+            return Ok(connection);
         }
-        let sender = Box::pin(self.connect_http2(settings)).await?;
+        let connection = Box::pin(self.connect_http2(settings)).await?;
         if !self.endpoint.retired.get() {
-            *slot = Some(sender.clone());
+            self.endpoint.http2.replace(Some(connection.clone()));
         }
-        Ok(sender)
+        Ok(connection)
     }
 
     async fn connect_http2(
         &self,
         settings: &ConnectSettings,
-    ) -> Result<http2::SendRequest<RequestBody>, ConnectError> {
+    ) -> Result<http2::Connection, ConnectError> {
         let stream = self.tcp(settings).await?;
-        Ok(connect::http2(stream).await?)
+        Ok(http2::Connection::open(EndpointStream::http2(stream)).await?)
     }
 
     /// Notes that a connection was made whose traffic passes unread: that is all there is to know.
@@ -409,5 +404,5 @@ pub(crate) enum ConnectError {
     #[error("{0}")]
     Tcp(#[from] std::io::Error),
     #[error("{0}")]
-    Http(#[from] hyper::Error),
+    Http(#[from] h2::Error),
 }

@@ -103,7 +103,7 @@ impl Length {
 /// "If a message is received without Transfer-Encoding and with an invalid Content-Length header field, then
 /// the message framing is invalid […] unless the field value can be successfully parsed as a comma-separated
 /// list, all values in the list are valid, and all values in the list are the same".
-fn content_length(headers: &HeaderMap) -> Result<Option<u64>, Error> {
+pub(crate) fn content_length(headers: &HeaderMap) -> Result<Option<u64>, Error> {
     let mut length = None;
     for value in headers.get_all(CONTENT_LENGTH) {
         for value in value.as_bytes().split(|byte| *byte == b',') {
@@ -118,8 +118,9 @@ fn content_length(headers: &HeaderMap) -> Result<Option<u64>, Error> {
 
 /// No sign, which numbers may have elsewhere.
 fn digits(text: &[u8]) -> Option<u64> {
-    let is_digits = text.iter().all(u8::is_ascii_digit);
-    std::str::from_utf8(text).ok().filter(|_| is_digits)?.parse().ok()
+    let digits = text.iter().map(|byte| byte.is_ascii_digit().then(|| u64::from(byte - b'0')));
+    let number = |number: u64, digit: Option<u64>| number.checked_mul(10)?.checked_add(digit?);
+    if text.is_empty() { None } else { digits.into_iter().try_fold(0, number) }
 }
 
 fn has_token(headers: &HeaderMap, name: &HeaderName, token: &str) -> bool {

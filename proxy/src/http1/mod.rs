@@ -27,6 +27,7 @@ use tokio::io::AsyncReadExt;
 use tokio::net::TcpStream;
 
 pub(crate) use body::Body;
+pub(crate) use framing::content_length;
 pub(crate) use whole::read;
 
 use crate::backend::{EndpointStream, HTTP1_BUFFER};

@@ -20,7 +20,7 @@ use super::tee::{Copied, End, Queue, Tee};
 use crate::backend::local::LocalBackend;
 use crate::backend::{EndpointStream, error_chain};
 use crate::fault::{Fault, Kind};
-use crate::http1;
+use crate::{http1, http2};
 
 /// A request's body, from the client to the backend.
 #[derive(Debug)]
@@ -66,7 +66,7 @@ pub(crate) enum BodyError {
 #[derive(Debug)]
 pub(crate) enum Received {
     Http1(http1::Body),
-    Http2(Incoming),
+    Http2(http2::Body),
 }
 
 /// A response's body, from the backend, or the proxy's own.
@@ -94,9 +94,9 @@ pub(crate) struct Forwarded {
 pub(crate) enum ResponseError {
     #[error(transparent)]
     Http1(#[from] http1::Error),
-    /// Transparent: hyper looks among its causes for what to reset a stream with.
-    #[error(transparent)]
-    Http2(#[from] hyper::Error),
+    /// A cause: hyper looks among these for what to reset a stream with.
+    #[error("{0}")]
+    Http2(#[source] h2::Error),
     #[error("the request's time is up")]
     TimedOut,
 }

@@ -9,7 +9,7 @@ use http::{Request, Response, StatusCode};
 use http_body_util::BodyExt;
 use hyper::body::Body;
 
-use super::body::{BodyError, Received, RequestBody};
+use super::body::{Received, RequestBody};
 use super::deadline::{Deadline, Expired};
 use super::gate::Gate;
 use super::grpc;
@@ -17,7 +17,7 @@ use super::record::Record;
 use super::retry::{Ended, Retries, Stop};
 use crate::backend::local::{Http1, Lease, LocalBackend, LocalEndpoint};
 use crate::fault::{Fault, Kind};
-use crate::http1;
+use crate::{http1, http2};
 use crate::metrics::RetryOutcome;
 use crate::table::Retry;
 use crate::worker::Worker;
@@ -227,25 +227,22 @@ impl<'r> Forward<'r> {
         now: Instant,
         is_sent: &Cell<bool>,
     ) -> Result<(), Failed> {
-        let (mut sender, sent) = match lease.open_http2() {
-            Some(sender) => (sender, now),
+        let (connection, sent) = match lease.open_http2() {
+            Some(connection) => (connection, now),
             None => match lease.http2(&self.terms.worker.connect).await {
-                Ok(sender) => (sender, Instant::now()),
+                Ok(connection) => (connection, Instant::now()),
                 Err(error) => return Err(Failed::to_connect(&lease, &error)),
             },
         };
-        let request = self.request.take().expect("an attempt begins with the request");
         is_sent.set(true);
-        match sender.try_send_request(request).await {
+        match connection.send(&mut self.request).await {
             Ok(response) => {
                 lease.succeeded(sent);
                 self.answer = Some(Answer { response: response.map(Received::Http2), lease });
                 Ok(())
             }
-            Err(mut error) => {
-                self.request = error.take_message();
-                let error = error.into_error();
-                let (kind, ended) = without_http2_answer(&error, self.request.is_some());
+            Err(error) => {
+                let (kind, ended) = without_http2_answer(&error);
                 // One connection carries many requests: it has always been used before.
                 Err(Failed::to_answer(&lease, kind, ended, true, &error))
             }
@@ -371,18 +368,13 @@ fn without_answer(error: &http1::Error) -> (Kind, Ended) {
     }
 }
 
-/// The same, of HTTP/2; `unsent` if nothing of the request was sent.
-fn without_http2_answer(error: &hyper::Error, unsent: bool) -> (Kind, Ended) {
-    if error.is_parse() {
-        (Kind::BackendProtocol, Ended::Code(StatusCode::BAD_GATEWAY))
-    } else if error.is_user() || has_cause(error, |_: &BodyError| true) {
-        (Kind::ClientBody, Ended::ByClient)
-    } else if unsent {
-        (Kind::BackendClosed, Ended::Unsent)
-    } else if has_cause(error, is_refusal) {
-        (Kind::BackendClosed, Ended::Refused)
-    } else {
-        (Kind::BackendClosed, Ended::Broken)
+/// The same, of HTTP/2.
+fn without_http2_answer(error: &http2::Error) -> (Kind, Ended) {
+    match error {
+        http2::Error::Unsent(_) => (Kind::BackendClosed, Ended::Unsent),
+        http2::Error::Http2(error) if is_refusal(error) => (Kind::BackendClosed, Ended::Refused),
+        http2::Error::Http2(_) => (Kind::BackendClosed, Ended::Broken),
+        http2::Error::RequestBody(_) => (Kind::ClientBody, Ended::ByClient),
     }
 }
 

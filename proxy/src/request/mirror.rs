@@ -184,17 +184,15 @@ async fn send(
     };
     let sent = Instant::now();
     let mut body = if http2 {
-        let mut sender = match lease.http2(&worker.connect).await {
-            Ok(sender) => sender,
+        let connection = match lease.http2(&worker.connect).await {
+            Ok(connection) => connection,
             Err(error) => return Err(unconnected(request, &error)),
         };
-        match sender.try_send_request(request).await {
+        let mut request = Some(request);
+        match connection.send(&mut request).await {
             Ok(response) => Received::Http2(response.into_body()),
-            Err(mut error) => {
-                let unsent = error.take_message();
-                // One connection carries many requests: it has always been used before.
-                return Err(unanswered(&error.into_error(), unsent, true));
-            }
+            // One connection carries many requests: it has always been used before.
+            Err(error) => return Err(unanswered(&error, request, true)),
         }
     } else {
         let Http1 { connection, reused } = match lease.http1(fresh, &worker.connect).await {
