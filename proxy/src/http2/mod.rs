@@ -111,19 +111,15 @@ impl Connection {
         drop(turn);
         let mut sending = (!is_last).then(|| Sending::new(stream, body));
         let answer = poll_fn(|cx| {
-            let sent = sending.as_mut().map(|sending| sending.poll(cx));
-            let failed = match sent {
-                None | Some(Poll::Pending) => None,
-                Some(Poll::Ready(Ok(()))) => {
-                    sending = None;
-                    None
+            let mut failed = None;
+            if let Some(Poll::Ready(sent)) = sending.as_mut().map(|sending| sending.poll(cx)) {
+                sending = None;
+                match sent {
+                    Ok(()) => {}
+                    Err(Error::Http2(error)) => failed = Some(error),
+                    Err(error) => return Poll::Ready(Err(error)),
                 }
-                Some(Poll::Ready(Err(Error::Http2(error)))) => {
-                    sending = None;
-                    Some(error)
-                }
-                Some(Poll::Ready(Err(error))) => return Poll::Ready(Err(error)),
-            };
+            }
             // What is not read any more may have been answered: why, for instance.
             match (Pin::new(&mut answer).poll(cx), failed) {
                 (Poll::Pending, Some(error)) => Poll::Ready(Err(error.into())),
