@@ -8,7 +8,6 @@ use hyper::rt::Executor;
 use socket2::{SockRef, TcpKeepalive};
 use tokio::net::{TcpSocket, TcpStream};
 
-
 /// How connections to endpoints are made.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct ConnectSettings {

@@ -15,9 +15,9 @@ use super::connect::{self, ConnectSettings};
 use super::pool::{Pool, PoolSettings};
 use super::{Backend, BackendName, EndpointSet, EndpointStream};
 use crate::fault::{Fault, Kind};
-use crate::{http1, http2};
 use crate::rendezvous;
 use crate::request::Backlog;
+use crate::{http1, http2};
 
 /// A backend on one worker.
 #[derive(Debug)]

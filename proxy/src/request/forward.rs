@@ -17,10 +17,10 @@ use super::record::Record;
 use super::retry::{Ended, Retries, Stop};
 use crate::backend::local::{Http1, Lease, LocalBackend, LocalEndpoint};
 use crate::fault::{Fault, Kind};
-use crate::{http1, http2};
 use crate::metrics::RetryOutcome;
 use crate::table::Retry;
 use crate::worker::Worker;
+use crate::{http1, http2};
 
 /// The largest answer that is read to its end, and how long that may take, so that its connection can
 /// be used again when the request is sent once more.
