@@ -157,6 +157,8 @@ struct HttpIndex {
     prefix: HashMap<Box<str>, Bucket>,
     /// The lengths of those prefixes, in bytes, longest first.
     prefix_lengths: Vec<usize>,
+    /// Of the prefix `/`, which every path has: what most routes ask for is not looked up.
+    root: Bucket,
     unreadable: Bucket,
 }
 
@@ -173,12 +175,14 @@ impl HttpIndex {
                 PathMatch::Unreadable => unreadable.push(place),
             }
         }
+        let root = prefix.remove("").unwrap_or_default();
         let lengths: BTreeSet<usize> = prefix.keys().map(|path| path.len()).collect();
         Self {
             exact: buckets(exact, candidates),
             regex,
             prefix: buckets(prefix, candidates),
             prefix_lengths: lengths.into_iter().rev().collect(),
+            root: Bucket::new(root, candidates),
             unreadable: Bucket::new(unreadable, candidates),
         }
     }
@@ -195,16 +199,17 @@ impl HttpIndex {
         let regex = || self.regex.iter().copied().find(|place| holds(*place, headers));
         // "Prefix" path match with largest number of characters.
         let prefix = || self.prefixes(request.path).find_map(find);
+        let root = || find(&self.root);
         let unreadable = || find(&self.unreadable);
-        exact().or_else(regex).or_else(prefix).or_else(unreadable)
+        exact().or_else(regex).or_else(prefix).or_else(root).or_else(unreadable)
     }
 
-    /// The buckets of the prefixes that `path` has, the longest first.
+    /// The buckets of the prefixes that `path` has, the longest first, but for the root's.
     fn prefixes<'a>(&'a self, path: &'a str) -> impl Iterator<Item = &'a Bucket> {
         let bytes = path.as_bytes();
-        // A prefix ends where a segment does: at a `/`, or with the path. The empty one has all.
+        // A prefix ends where a segment does: at a `/`, or with the path.
         let ends = |length: &usize| match bytes.get(*length) {
-            Some(byte) => *byte == b'/' || *length == 0,
+            Some(byte) => *byte == b'/',
             None => bytes.len() == *length,
         };
         let lengths = self.prefix_lengths.iter().copied().filter(ends);

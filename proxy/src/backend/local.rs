@@ -373,10 +373,11 @@ impl Lease {
         self.endpoint.load.connected();
     }
 
-    /// Notes the time to a response head.
-    pub(crate) fn succeeded(&self, sent: Instant) {
+    /// Notes the time to a response head, which is there now; returns that moment.
+    pub(crate) fn succeeded(&self, sent: Instant) -> Instant {
         let now = Instant::now();
         self.endpoint.load.succeeded(now, now.saturating_duration_since(sent));
+        now
     }
 
     /// Gives a connection back whose response was read to its end.

@@ -48,7 +48,7 @@ pub struct RouteLabels {
 }
 
 /// How a request ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Eq)]
 pub struct Outcome {
     /// The HTTP status; 0 where no response was made (the client left).
     pub status: u16,
@@ -57,6 +57,17 @@ pub struct Outcome {
     /// Empty for a backend's own answer, else [`crate::fault::Fault::reason`] or a word for how the
     /// stream broke.
     pub reason: &'static str,
+}
+
+/// As it would be derived, but that most reasons are empty. The C library compares what is empty with a load that is
+/// masked out, and where its address is none, as Rust's for nothing is, that costs some processors 0.1 µs.
+impl PartialEq for Outcome {
+    fn eq(&self, other: &Self) -> bool {
+        self.status == other.status
+            && self.grpc_status == other.grpc_status
+            && self.reason.len() == other.reason.len()
+            && (self.reason.is_empty() || self.reason == other.reason)
+    }
 }
 
 /// What became of a request that was sent once more.

@@ -272,7 +272,12 @@ impl Forwarded {
         &mut self,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, ResponseError>>> {
-        let frame = ready!(Pin::new(&mut self.body).poll_frame(cx));
+        let Poll::Ready(frame) = Pin::new(&mut self.body).poll_frame(cx) else {
+            if let Some(record) = &mut self.record {
+                record.waits();
+            }
+            return Poll::Pending;
+        };
         match &frame {
             Some(Ok(frame)) => {
                 self.observe(frame);

@@ -57,6 +57,8 @@ pub(crate) struct Terms<'r> {
 struct Answer {
     response: Response<Received>,
     lease: Lease,
+    /// When the head was there.
+    at: Instant,
 }
 
 /// How an attempt ended without a response head.
@@ -210,8 +212,8 @@ impl<'r> Forward<'r> {
         let request = self.request.as_mut().expect("an attempt begins with the request");
         match connection.send(request, || gate.into_iter().for_each(Gate::open)).await {
             Ok(response) => {
-                lease.succeeded(sent);
-                self.answer = Some(Answer { response: response.map(Received::Http1), lease });
+                let at = lease.succeeded(sent);
+                self.answer = Some(Answer { response: response.map(Received::Http1), lease, at });
                 Ok(())
             }
             Err(error) => {
@@ -237,8 +239,8 @@ impl<'r> Forward<'r> {
         is_sent.set(true);
         match connection.send(&mut self.request).await {
             Ok(response) => {
-                lease.succeeded(sent);
-                self.answer = Some(Answer { response: response.map(Received::Http2), lease });
+                let at = lease.succeeded(sent);
+                self.answer = Some(Answer { response: response.map(Received::Http2), lease, at });
                 Ok(())
             }
             Err(error) => {
@@ -288,9 +290,9 @@ impl<'r> Forward<'r> {
         record: &mut Record,
     ) -> Result<Response<Received>, Fault> {
         attempt.map_err(|failed| failed.fault)?;
-        let Answer { response, lease } = self.take_answer();
+        let Answer { response, lease, at } = self.take_answer();
         record.retry_ended(RetryOutcome::Success);
-        record.set_upstream(lease);
+        record.set_upstream(lease, at);
         Ok(response)
     }
 
@@ -301,7 +303,7 @@ impl<'r> Forward<'r> {
 
 /// Lets go of an answer that nobody gets. Its connection is of further use only if all of it is read.
 fn discard(worker: &Rc<Worker>, answer: Answer) {
-    let Answer { response, lease } = answer;
+    let Answer { response, lease, .. } = answer;
     let mut body = response.into_body();
     if let Some(connection) = body.take_connection() {
         lease.give_back(connection, &worker.pool, Instant::now());
