@@ -118,9 +118,11 @@ pub(crate) fn content_length(headers: &HeaderMap) -> Result<Option<u64>, Error> 
 
 /// No sign, which numbers may have elsewhere.
 fn digits(text: &[u8]) -> Option<u64> {
-    let digits = text.iter().map(|byte| byte.is_ascii_digit().then(|| u64::from(byte - b'0')));
-    let number = |number: u64, digit: Option<u64>| number.checked_mul(10)?.checked_add(digit?);
-    if text.is_empty() { None } else { digits.into_iter().try_fold(0, number) }
+    let add = |number: u64, byte: &u8| {
+        let digit = byte.is_ascii_digit().then(|| u64::from(byte - b'0'))?;
+        number.checked_mul(10)?.checked_add(digit)
+    };
+    if text.is_empty() { None } else { text.iter().try_fold(0, add) }
 }
 
 fn has_token(headers: &HeaderMap, name: &HeaderName, token: &str) -> bool {
