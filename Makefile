@@ -11,7 +11,7 @@ export WEFT_BIN_DIR := $(abspath $(TARGET))/demo
 export PATH := $(PATH):$(abspath $(TARGET))/tools:/usr/local/sbin:/usr/sbin:/sbin
 
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-shell test soak properties fuzz interop lint build clean
+.PHONY: help demo demo-shell test soak properties fuzz interop lint build profile clean
 
 help: ## This list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -59,7 +59,13 @@ lint: ## Formatting, and clippy without warnings
 
 build: ## The release binaries in target/release
 	@$(NEEDS) build
-	cargo build --release -p weft-proxy -p weft-init
+	RUSTFLAGS="$$(proxy/profile/flags.sh)" cargo build --release -p weft-proxy
+	cargo build --release -p weft-init
+
+profile: ## Counts how often each branch of weft-proxy is taken, for release builds to come
+	@$(NEEDS) lab
+	@cargo build --profile demo -p weft-init -p weft-tests --bins
+	@proxy/profile/record.sh $(WEFT_BIN_DIR) $(abspath $(TARGET))/profile
 
 clean: ## Removes everything that was built
 	cargo clean

@@ -103,6 +103,7 @@ for topic in "$@"; do
     build)
         check_cargo
         need cc "gcc libc6-dev"
+        need xz xz-utils
         install_packages
         ;;
     lab)
@@ -150,6 +151,7 @@ for topic in "$@"; do
         need nginx nginx-light
         need wrk wrk
         need h2load nghttp2-client
+        need xz xz-utils
         need_pip
         [ "$(id -u)" = 0 ] || need newuidmap uidmap
         without_services install_packages

@@ -18,6 +18,7 @@ use tokio::runtime::{Builder, LocalOptions};
 use weft_gamma::object::{Objects, decode};
 use weft_proxy::bench::Proxy;
 use weft_proxy::config::Config;
+use weft_proxy::socket;
 
 use self::backend::Backend;
 
@@ -52,7 +53,8 @@ pub fn run(data: &[u8]) {
 async fn exchange(data: &[u8]) {
     let backend = Backend::start().await;
     let proxy = Rc::new(Proxy::with(&options(), &objects(backend.address())));
-    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a listener");
+    let listener = socket::listen(([127, 0, 0, 1], 0).into()).expect("a listener");
+    let listener = TcpListener::from_std(listener).expect("a listener");
 
     let client = connect(&listener, &proxy).await;
     let received = converse(client, data, &backend).await;

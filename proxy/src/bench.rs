@@ -51,7 +51,8 @@ impl Proxy {
         self.0.shared.metrics.encode()
     }
 
-    /// Serves a connection to its end, as one that `client` made to `original`.
+    /// Serves a connection to its end, as one that `client` made to `original`. Its socket's options are those
+    /// of [`crate::socket::listen`], where it was accepted there.
     ///
     /// # Errors
     /// What ends a connection other than its peers.

@@ -181,7 +181,7 @@ pub(crate) async fn to_original(
     let mut client = Prefixed::new(client, Vec::new());
     let joined = async {
         let backend = TcpStream::connect(original).await?;
-        crate::backend::set_options(&backend)?;
+        crate::socket::set_options(&backend)?;
         join(&mut client, &backend, &Passed::default()).await
     };
     let joined = joined.await;

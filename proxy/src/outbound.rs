@@ -20,7 +20,6 @@ use std::time::{Duration, Instant};
 use tokio::io::AsyncReadExt;
 use tokio::net::{TcpListener, TcpStream};
 
-use crate::backend::set_options;
 use crate::client_hello::{self, Parsed};
 use crate::metrics::Metrics;
 use crate::opaque::{self, Ended, Hello, Stream};
@@ -145,7 +144,7 @@ async fn serve_accepted(
     client: SocketAddr,
 ) -> io::Result<()> {
     let local = stream.local_addr()?;
-    let original = socket::original_destination(&stream)?;
+    let original = socket::original_destination(&stream, local)?;
     if original == local {
         // Dialled, not redirected: to pass it on would be to dial ourselves, for ever.
         worker.shared.metrics.connections().loop_refused();
@@ -157,7 +156,6 @@ async fn serve_accepted(
 
 /// Serves a connection that was meant for `accepted.original`.
 pub(crate) async fn serve_redirected(worker: Rc<Worker>, accepted: Accepted) -> io::Result<()> {
-    set_options(&accepted.stream)?;
     let original = accepted.original;
     let table = worker.table_for(original.ip(), original.port()).await;
     let destination = table.destination(original.ip(), original.port()).cloned();

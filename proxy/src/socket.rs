@@ -3,20 +3,29 @@
 
 use std::io::{self, IoSlice};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener};
+use std::os::fd::AsFd;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use nix::sys::socket::{getsockopt, sockopt};
-use socket2::{Domain, Protocol, SockRef, Socket, Type};
+use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
 use tokio::io::AsyncWrite;
 use tokio::net::TcpStream;
 
 /// Connections that wait to be accepted, at most; the kernel caps it at net.core.somaxconn.
 const BACKLOG: i32 = 4096;
 
+/// Data that is not acknowledged for so long ends the connection (RFC 5482), and so does a silent
+/// peer that does not answer keep-alive probes: what a half-open connection would otherwise hide.
+const USER_TIMEOUT: Duration = Duration::from_secs(30);
+const KEEPALIVE_IDLE: Duration = Duration::from_secs(15);
+const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(5);
+
 /// A listener on `addr` that shares its port with others of this process: the kernel spreads
 /// connections over them.
+///
+/// What is accepted has the listener's options, without a system call for each.
 pub fn listen(addr: SocketAddr) -> io::Result<TcpListener> {
     let socket = Socket::new(Domain::for_address(addr), Type::STREAM, Some(Protocol::TCP))?;
     if addr.is_ipv6() {
@@ -25,9 +34,27 @@ pub fn listen(addr: SocketAddr) -> io::Result<TcpListener> {
     socket.set_reuse_address(true)?;
     socket.set_reuse_port(true)?;
     socket.set_nonblocking(true)?;
+    set_options(&socket)?;
+    // Between a pod's application and its sidecar there is no network to find a share of. Reno does the least
+    // for a segment; a node's BBR would pace what never leaves the pod. Every kernel has it; if one has not,
+    // the node's own serves.
+    let _ = socket.set_tcp_congestion(b"reno");
     socket.bind(&addr.into())?;
     socket.listen(BACKLOG)?;
     Ok(socket.into())
+}
+
+/// The options of every connection, towards clients and towards endpoints.
+pub(crate) fn set_options(stream: &impl AsFd) -> io::Result<()> {
+    let socket = SockRef::from(stream);
+    socket.set_tcp_nodelay(true)?;
+    socket.set_tcp_keepalive(
+        &TcpKeepalive::new()
+            .with_time(KEEPALIVE_IDLE)
+            .with_interval(KEEPALIVE_INTERVAL)
+            .with_retries(3),
+    )?;
+    socket.set_tcp_user_timeout(Some(USER_TIMEOUT))
 }
 
 /// Makes closing `stream` a reset: its peer learns that something broke, and does not take the end
@@ -65,9 +92,11 @@ pub(crate) fn poll_write_pieces(
 }
 
 /// Where a redirected connection was meant to go (SO_ORIGINAL_DST, IP6T_SO_ORIGINAL_DST). For a
-/// connection that was not redirected, its local address.
-pub(crate) fn original_destination(stream: &TcpStream) -> io::Result<SocketAddr> {
-    let local = stream.local_addr()?;
+/// connection that was not redirected, `local`, its own address.
+pub(crate) fn original_destination(
+    stream: &TcpStream,
+    local: SocketAddr,
+) -> io::Result<SocketAddr> {
     let original = match local {
         SocketAddr::V4(_) => getsockopt(stream, sockopt::OriginalDst).map(|addr| {
             // The kernel's fields are in network order.
@@ -86,3 +115,6 @@ pub(crate) fn original_destination(stream: &TcpStream) -> io::Result<SocketAddr>
         Err(errno) => Err(errno.into()),
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -31,6 +31,7 @@ use crate::log::AccessLog;
 use crate::metrics::{Metrics, MetricsSettings};
 use crate::outbound::{self, Accepted};
 use crate::pod::Pod;
+use crate::socket;
 use crate::table::Compiler;
 use crate::worker::{Limits, Shared, Worker};
 
@@ -306,12 +307,23 @@ pub(crate) fn route(kind: &str, name: &str, parent: &str, rules: &str) -> Value 
     })
 }
 
-/// Both ends of a connection.
+/// Both ends of a connection, the second as the sidecar accepts it.
 pub(crate) async fn connected() -> (tokio::net::TcpStream, tokio::net::TcpStream) {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let listener = socket::listen(([127, 0, 0, 1], 0).into()).unwrap();
+    let listener = TcpListener::from_std(listener).unwrap();
     let connect = tokio::net::TcpStream::connect(listener.local_addr().unwrap());
     let (client, accepted) = tokio::join!(connect, listener.accept());
     (client.unwrap(), accepted.unwrap().0)
+}
+
+/// Whether a peer that has gone without a word is noticed within 30 s, whatever is under way.
+pub(crate) fn notices_silence(socket: &Socket) -> bool {
+    let seconds = Duration::from_secs;
+    socket.keepalive().unwrap()
+        && socket.tcp_keepalive_time().unwrap() == seconds(15)
+        && socket.tcp_keepalive_interval().unwrap() == seconds(5)
+        && socket.tcp_keepalive_retries().unwrap() == 3
+        && socket.tcp_user_timeout().unwrap() == Some(seconds(30))
 }
 
 /// A pod of which no more is known.

@@ -7,7 +7,8 @@ BENCH_OUT := $(abspath $(TARGET))/bench
 bench: ## Weft and its peers on the same work: target/bench/report.md (QUICK=1: three minutes, not 15)
 	@$(NEEDS) bench
 	@echo "building (some minutes the first time) …"
-	@cargo build --release -p weft-proxy -p weft-init -p weft-bench --bins
+	@$(MAKE) --no-print-directory build
+	@cargo build --release -p weft-bench --bins
 	@$(abspath $(TARGET))/release/weft-bench --programs $(abspath $(TARGET))/release \
 	    --envoy "$$(tests/bench/envoy.sh)" --out $(BENCH_OUT) \
 	    $(if $(QUICK),--quick) $(if $(ONLY),--only "$(ONLY)")

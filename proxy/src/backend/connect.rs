@@ -5,8 +5,10 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use hyper::rt::Executor;
-use socket2::{SockRef, TcpKeepalive};
+use socket2::SockRef;
 use tokio::net::{TcpSocket, TcpStream};
+
+use crate::socket::set_options;
 
 /// How connections to endpoints are made.
 #[derive(Clone, Copy, Debug)]
@@ -14,12 +16,6 @@ pub(crate) struct ConnectSettings {
     /// How long the TCP handshake may take.
     pub(crate) timeout: Duration,
 }
-
-/// Data that is not acknowledged for so long ends the connection (RFC 5482), and so does a silent
-/// peer that does not answer keep-alive probes: what a half-open connection would otherwise hide.
-const USER_TIMEOUT: Duration = Duration::from_secs(30);
-const KEEPALIVE_IDLE: Duration = Duration::from_secs(15);
-const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(5);
 
 /// What a side of an HTTP/1 connection may hold, each way: a body passes three such buffers, so that
 /// a peer that stalls costs a few hundred KiB. (hyper's own choice is 400 KiB for each.)
@@ -41,19 +37,6 @@ pub(crate) async fn tcp(addr: SocketAddr, settings: &ConnectSettings) -> io::Res
     SockRef::from(&stream).set_linger(None)?;
     set_options(&stream)?;
     Ok(stream)
-}
-
-/// The socket options of every connection, towards clients and towards endpoints.
-pub(crate) fn set_options(stream: &TcpStream) -> io::Result<()> {
-    stream.set_nodelay(true)?;
-    let socket = SockRef::from(stream);
-    socket.set_tcp_keepalive(
-        &TcpKeepalive::new()
-            .with_time(KEEPALIVE_IDLE)
-            .with_interval(KEEPALIVE_INTERVAL)
-            .with_retries(3),
-    )?;
-    socket.set_tcp_user_timeout(Some(USER_TIMEOUT))
 }
 
 /// Spawns hyper's HTTP/2 tasks on the worker that calls it.

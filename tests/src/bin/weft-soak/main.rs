@@ -19,6 +19,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use clap::Parser;
+use nix::sys::signal::Signal;
 use weft_tests::lab::{Client, Lab, poll, tail};
 
 use crate::churn::Churn;
@@ -33,6 +34,8 @@ const SAMPLE_EVERY: Duration = Duration::from_secs(2);
 const TELL_EVERY: Duration = Duration::from_secs(10);
 /// How long the sidecar may take to close what traffic has left: its pools, and with them the rest.
 const CALM_LIMIT: Duration = Duration::from_secs(60);
+/// How long it may take to end: nothing is under way then.
+const END_LIMIT: Duration = Duration::from_secs(30);
 
 /// Mixed traffic through a real sidecar amid churn: no request may fail that nothing provoked, and
 /// nothing may grow.
@@ -80,6 +83,13 @@ fn run(options: &Options) -> Result<bool> {
         calm.is_as_calm_as(&idle).then_some(calm)
     });
     let calm = calm.map_or_else(|| Sample::take(&client, begun), Ok)?;
+    let status = client.with_proxy(|proxy| proxy.exit_status())?;
+    let ended = client.with_proxy(|proxy| {
+        if status.is_none() {
+            proxy.signal(Signal::SIGTERM)?;
+        }
+        Ok(proxy.wait(END_LIMIT).ok())
+    })?;
     let run = Run {
         idle,
         samples,
@@ -87,7 +97,8 @@ fn run(options: &Options) -> Result<bool> {
         lanes,
         churn: churn.done(),
         log: client.proxy_log(),
-        status: client.with_proxy(|proxy| proxy.exit_status())?,
+        status,
+        ended,
     };
     let criteria = run.judge();
     let text = report::write(&options.out, &run, &criteria)?;

@@ -26,6 +26,8 @@ pub(crate) struct Run {
     pub(crate) log: String,
     /// None while it runs.
     pub(crate) status: Option<ExitStatus>,
+    /// Once it was told to end; None where it did not.
+    pub(crate) ended: Option<ExitStatus>,
 }
 
 /// Something that is asked.
@@ -100,6 +102,12 @@ impl Run {
                 "none",
                 if restarted { "it has left" } else { "none" }.to_owned(),
                 !restarted,
+            ),
+            criterion(
+                "its end, once told to",
+                "exit status: 0",
+                self.ended.map_or_else(|| "did not come".to_owned(), |status| status.to_string()),
+                self.ended.is_some_and(|status| status.success()),
             ),
             criterion("changes around it", "> 0", changes.to_string(), changes > 0),
         ]

@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 use tokio::net::TcpListener;
 use weft_gamma::object::{self, Objects};
 use weft_proxy::bench::Proxy;
+use weft_proxy::socket;
 
 use crate::Work;
 use crate::work::Version;
@@ -37,7 +38,9 @@ pub(super) fn serve(work: Work, requests: u32) -> Result<()> {
         .build_local(tokio::runtime::LocalOptions::default())?;
     runtime.block_on(async {
         let proxy = Rc::new(Proxy::new(&objects(work, &backends)));
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
+        // As the sidecar listens: what it accepts has the options of that.
+        let listener = socket::listen((Ipv4Addr::LOCALHOST, 0).into())?;
+        let listener = TcpListener::from_std(listener)?;
         writeln!(to_peer, "{}", listener.local_addr()?.port())?;
         // One connection, which ends with the peer; a task as in a worker, for what the runtime does
         // around one is counted too.

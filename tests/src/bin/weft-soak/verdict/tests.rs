@@ -1,3 +1,5 @@
+use std::process::ExitStatus;
+
 use weft_tests::load::{Failure, Report};
 
 use super::Run;
@@ -20,6 +22,7 @@ fn run() -> Run {
         churn: Done { changes: [("kill", 1)].into(), kills: vec![100.0], ..Done::default() },
         log: String::new(),
         status: None,
+        ended: Some(ExitStatus::default()),
     }
 }
 
@@ -77,7 +80,7 @@ fn a_pods_death_breaks_no_more_than_is_under_way() {
 #[test]
 fn each_criterion_can_be_missed() {
     type Spoil = fn(&mut Run);
-    let cases: [(&str, Spoil); 7] = [
+    let cases: [(&str, Spoil); 8] = [
         ("every lane keeps its pace", |run| run.lanes[3].report.done /= 3),
         ("growth of resident memory", |run| {
             for sample in &mut run.samples {
@@ -88,6 +91,7 @@ fn each_criterion_can_be_missed() {
         ("connections and streams when idle again", |run| run.calm.streams = 1.0),
         ("threads when idle again", |run| run.calm.threads = 1.0),
         ("panics in the log", |run| run.log = "thread 'worker-0' panicked at".to_owned()),
+        ("its end, once told to", |run| run.ended = None),
         ("restarts", |run| run.samples[29].started = 1.0),
     ];
     for (name, spoil) in cases {

@@ -1,0 +1,34 @@
+#!/bin/sh
+# Prints the compiler's flags of a release build of weft-proxy:
+#
+#   RUSTFLAGS="$(proxy/profile/flags.sh)" cargo build --release --package weft-proxy
+#
+# With them the compiler knows how often each branch is taken (`make profile` has counted it): see "How it
+# came to that" in docs/performance.md. Where the profile is for other versions, none of its functions would be
+# found, and they are those of a build without; with --required that is an error.
+set -eu
+
+here=$(cd "$(dirname "$0")" && pwd)
+packed="$here/weft-proxy.profdata.xz"
+flags="${RUSTFLAGS:-}"
+
+if [ "$("$here/names.sh")" = "$(cat "$here/names")" ]; then
+    # Cargo builds anew where a path is another one, not where the file behind it is.
+    name="weft-proxy-$(sha256sum "$packed" | cut -c 1-12).profdata"
+    out="${CARGO_TARGET_DIR:-$here/../../target}/profile"
+    mkdir -p "$out"
+    out=$(cd "$out" && pwd)
+    if [ ! -e "$out/$name" ]; then
+        xz --decompress --stdout "$packed" >"$out/$name.part"
+        mv "$out/$name.part" "$out/$name"
+    fi
+    echo "$flags -Cprofile-use=$out/$name"
+    exit
+fi
+
+one_line() { tr '\n' ',' | sed 's/,$//; s/,/, /g'; }
+echo "proxy/profile is for $(one_line <"$here/names"), and not for $("$here/names.sh" | one_line):" \
+    "make profile records it anew" >&2
+[ "${1:-}" != --required ] || exit 1
+echo "building without it" >&2
+echo "$flags"
