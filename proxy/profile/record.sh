@@ -4,7 +4,7 @@
 # A sidecar that counts runs under the traffic of `make soak`, which is none of what `make bench` measures.
 # To be done before a release, once its version stands in Cargo.toml, with the compiler that images are built
 # with. What is changed later, or comes of another version of a dependency, is compiled as if there were no
-# profile.
+# profile. (What is in one: xz --decompress, then llvm-profdata show --topn=20.)
 #
 #   record.sh PROGRAMS OUT   PROGRAMS: where weft-init and the soak's programs were built
 set -euo pipefail

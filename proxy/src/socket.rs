@@ -1,4 +1,4 @@
-//! What the standard library does not offer of sockets: listeners that workers share, and the
+//! What the standard library does not offer of sockets: listeners that workers share, options, and the
 //! address that a connection was redirected from.
 
 use std::io::{self, IoSlice};

@@ -1,4 +1,4 @@
-//! Connections to endpoints: socket, options, HTTP handshake.
+//! Connections to endpoints.
 
 use std::io;
 use std::net::SocketAddr;
