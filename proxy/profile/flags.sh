@@ -3,8 +3,8 @@
 #
 #   RUSTFLAGS="$(proxy/profile/flags.sh)" cargo build --release --package weft-proxy
 #
-# With them the compiler knows how often each branch is taken (`make profile` has counted it): see "How it
-# came to that" in docs/performance.md. Where the profile is for other versions, or for another architecture, none
+# With them the compiler knows how often each branch is taken (`make profile` has counted it): see "How it came
+# to that" in docs/performance.md. Where the profile is for other versions, or for another architecture, none
 # of its functions would be found, and the flags are those of a build without; with --required other versions
 # are an error.
 set -eu
@@ -12,6 +12,14 @@ set -eu
 here=$(cd "$(dirname "$0")" && pwd)
 packed="$here/weft-proxy.profdata.xz"
 flags="${RUSTFLAGS:-}"
+
+# Packed, relocations are 9 KiB, and 412 else, of which all are resident in every pod. The C library that it is
+# linked with, and runs with, has to know the form: glibc 2.36 does.
+libc=$(getconf GNU_LIBC_VERSION 2>/dev/null || true)
+oldest="glibc 2.36"
+if [ -n "$libc" ] && [ "$(printf '%s\n%s\n' "$oldest" "$libc" | sort -V | head -n 1)" = "$oldest" ]; then
+    flags="$flags -Clink-arg=-Wl,-z,pack-relative-relocs"
+fi
 
 if [ "$("$here/names.sh")" = "$(cat "$here/names")" ]; then
     # Cargo builds anew where a path is another one, not where the file behind it is.
