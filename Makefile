@@ -63,7 +63,7 @@ build: ## The release binaries in target/release
 	cargo build --release -p weft-init
 
 profile: ## Counts how often each branch of weft-proxy is taken, for release builds to come
-	@$(NEEDS) lab
+	@$(NEEDS) build lab
 	@cargo build --profile demo -p weft-init -p weft-tests --bins
 	@proxy/profile/record.sh $(WEFT_BIN_DIR) $(abspath $(TARGET))/profile
 

@@ -151,7 +151,6 @@ for topic in "$@"; do
         need nginx nginx-light
         need wrk wrk
         need h2load nghttp2-client
-        need xz xz-utils
         need_pip
         [ "$(id -u)" = 0 ] || need newuidmap uidmap
         without_services install_packages
