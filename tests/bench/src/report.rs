@@ -128,9 +128,19 @@ fn page(results: &Results, entries: &[Entry<'_>]) -> Result<String> {
         )?;
     }
     if let Some(rate) = results.rate {
+        let Rounds { count, turn } = results.length.rounds.paced();
         writeln!(
             page,
-            "Latencies are at {rate:.0} requests/s, less those of the backend itself.\n"
+            "Latencies are at {rate:.0} requests/s, of {count} rounds of {} ms, less those of the backend\n\
+             itself. {}\n",
+            turn.as_millis(),
+            if results.awake {
+                "Cores do not halt meanwhile: to wake one of a virtual machine takes its host\n\
+                 longer than a proxy takes for a request."
+            } else {
+                "Cores halted between requests, which adds the same to all: there is no\n\
+                 `/dev/cpu_dma_latency` to be written to."
+            }
         )?;
     }
     for work in Work::ALL {

@@ -15,7 +15,7 @@ use crate::check::{self, Counts};
 use crate::load;
 use crate::measure::{Measure, Work};
 use crate::proxy::{self, Proxy};
-use crate::world::{self, Cores};
+use crate::world::{self, Awake, Cores};
 use crate::{Options, asked};
 
 /// The works take turns too, so often: whatever the machine does for a minute is a part of each.
@@ -29,6 +29,11 @@ pub(crate) struct Rounds {
     pub(crate) turn: Duration,
 }
 
+/// How many turns at a fixed rate there are in place of one at saturation, and what part of its length each has:
+/// of the slowest requests only those turns tell in which the machine did nothing else.
+const PACED_TURNS: u32 = 2;
+const PACED_PART: u32 = 4;
+
 /// How much is measured.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Length {
@@ -38,6 +43,11 @@ pub(crate) struct Length {
 }
 
 impl Rounds {
+    /// Those at a fixed rate.
+    pub(crate) fn paced(self) -> Rounds {
+        Rounds { count: self.count * PACED_TURNS, turn: self.turn / PACED_PART }
+    }
+
     /// Those of a pass.
     fn of_pass(self, pass: u32) -> Range<u32> {
         self.count * pass / PASSES..self.count * (pass + 1) / PASSES
@@ -61,6 +71,8 @@ pub(crate) struct Results {
     pub(crate) repeated: u32,
     /// Requests a second of the runs at a fixed rate.
     pub(crate) rate: Option<f64>,
+    /// Cores did not halt while these were under way.
+    pub(crate) awake: bool,
 }
 
 /// How many connections are held open where memory is measured.
@@ -91,6 +103,8 @@ struct Bench {
     measures: Vec<Measure>,
     /// Requests a second of the runs at a fixed rate.
     rate: Option<f64>,
+    /// Cores do not halt while these are under way.
+    awake: bool,
 }
 
 /// Runs everything.
@@ -107,6 +121,7 @@ pub(crate) fn run(options: &Options, cores: Cores, length: Length) -> Result<Res
         repeated: Cell::new(0),
         measures: Vec::new(),
         rate: None,
+        awake: false,
     };
     for proxy in Proxy::PROCESSES {
         bench.processes.insert(proxy, proxy.start(options, cores)?);
@@ -129,8 +144,8 @@ pub(crate) fn run(options: &Options, cores: Cores, length: Length) -> Result<Res
     for measure in &mut bench.measures {
         measure.less(Proxy::Direct);
     }
-    let Bench { measures, rate, repeated, .. } = bench;
-    Ok(Results { measures, length, repeated: repeated.get(), rate })
+    let Bench { measures, rate, awake, repeated, .. } = bench;
+    Ok(Results { measures, length, repeated: repeated.get(), rate, awake })
 }
 
 impl Bench {
@@ -198,11 +213,16 @@ impl Bench {
         if !self.wants(asked::LATENCY[0].2) {
             return Ok(());
         }
-        let rounds = self.length.rounds;
-        let rate = self.fixed_rate(rounds.turn)?;
+        let rate = self.fixed_rate(self.length.rounds.turn)?;
+        let rounds = self.length.rounds.paced();
         let measures = asked::LATENCY
             .map(|(_, typical, name)| self.measure(Measure::added(name, "µs", typical)));
         let direct = Proxy::Direct.target(Work::Http1).context("the backend's address")?;
+        let awake = Awake::request();
+        if let Err(error) = &awake {
+            self.say(&format!("cores halt between requests, which is in all times: {error:#}"));
+        }
+        self.awake = awake.is_ok();
         for round in rounds.of_pass(pass) {
             let times = self.undisturbed(|| load::paced::paced(&direct, rate, rounds.turn))?;
             self.note(measures, Proxy::Direct, &times);

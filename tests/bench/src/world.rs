@@ -9,6 +9,8 @@
 //! All proxies are reached through a REDIRECT, as a sidecar is, so that what the kernel does for it
 //! is in everybody's figures. The namespace has no uplink.
 
+use std::fs::File;
+use std::io::Write;
 use std::path::Path;
 
 use anyhow::{Context, Result, bail};
@@ -47,6 +49,25 @@ pub(crate) fn lay() -> Result<Cores> {
     ))
     .context("laying the bench's network")?;
     Ok(cores)
+}
+
+/// Keeps the cores from halting as long as it is there: they poll for work, so that nobody has to wake them. To
+/// wake a core of a virtual machine takes its host some ten microseconds, and a request through a proxy wakes
+/// two of them twice: times would be the host's, the same for all proxies.
+#[derive(Debug)]
+pub(crate) struct Awake {
+    _request: File,
+}
+
+impl Awake {
+    /// By a request to the kernel's power management, which ends with the file: no core may take any time to
+    /// be woken (<https://docs.kernel.org/power/pm_qos_interface.html>).
+    pub(crate) fn request() -> Result<Awake> {
+        let device = "/dev/cpu_dma_latency";
+        let mut file = File::options().write(true).open(device).context(device)?;
+        file.write_all(&0_i32.to_ne_bytes()).context(device)?;
+        Ok(Awake { _request: file })
+    }
 }
 
 /// Redirects each peer's address to it, a port for each kind of work.

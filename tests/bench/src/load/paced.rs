@@ -13,6 +13,10 @@ use crate::work::SMALL;
 
 const CONNECTIONS: u32 = 16;
 
+/// What is sent for so long before and after what is measured: caches are cold at first, and a thread's end
+/// takes time from the others.
+const AROUND: Duration = Duration::from_millis(20);
+
 /// Response times in microseconds, ascending.
 #[derive(Debug)]
 pub(crate) struct Times(Vec<f64>);
@@ -32,14 +36,15 @@ impl Times {
 /// So many requests a second, spread evenly, for so long.
 pub(crate) fn paced(target: &str, rate: f64, length: Duration) -> Result<Times> {
     let interval = Duration::from_secs_f64(f64::from(CONNECTIONS) / rate);
-    let each = (length.as_secs_f64() / interval.as_secs_f64()) as u32;
+    let count = |length: Duration| (length.as_secs_f64() / interval.as_secs_f64()) as u32;
+    let (around, each) = (count(AROUND), count(length));
     ensure!(each > 0, "the rate of {rate:.0}/s is too low to measure");
     let start = Instant::now() + Duration::from_millis(50);
     let threads: Vec<_> = (0..CONNECTIONS)
         .map(|number| {
             let target = target.to_owned();
             let first = start + interval * number / CONNECTIONS;
-            thread::spawn(move || connection(&target, first, interval, each))
+            thread::spawn(move || connection(&target, first, interval, [around, each]))
         })
         .collect();
     let mut times = Vec::new();
@@ -53,17 +58,24 @@ pub(crate) fn paced(target: &str, rate: f64, length: Duration) -> Result<Times> 
     Ok(Times(times))
 }
 
-fn connection(target: &str, first: Instant, interval: Duration, count: u32) -> Result<Vec<f64>> {
+fn connection(
+    target: &str,
+    first: Instant,
+    interval: Duration,
+    [around, count]: [u32; 2],
+) -> Result<Vec<f64>> {
     // The kernel's own slack of 50 µs would be in every figure.
     nix::sys::prctl::set_timerslack(1)?;
     let mut client = Client::connect(target)?;
     client.get()?;
     let mut times = Vec::with_capacity(count as usize);
-    for number in 0..count {
+    for number in 0..around + count + around {
         let due = first + interval * number;
         thread::sleep(due.saturating_duration_since(Instant::now()));
         client.get()?;
-        times.push(due.elapsed().as_secs_f64() * 1e6);
+        if (around..around + count).contains(&number) {
+            times.push(due.elapsed().as_secs_f64() * 1e6);
+        }
     }
     Ok(times)
 }

@@ -21,14 +21,58 @@ use tokio::net::{TcpListener, TcpStream};
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
-#[path = "../work.rs"]
+mod http1;
+#[path = "../../work.rs"]
 mod work;
 
 use work::{COUNTS, GRPC_MESSAGE, GRPC_PATH, LARGE, LARGE_PATH, MIB, MIB_PATH, SMALL, Version};
 
+/// What a request asks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    Small,
+    Mib,
+    Large,
+    Grpc,
+}
+
+/// What is looked at of a request.
+struct Asked {
+    kind: Kind,
+    is_post: bool,
+    has_user: bool,
+}
+
 struct State {
     counts: [Cell<u64>; 3],
     large: Bytes,
+}
+
+impl Kind {
+    fn of(path: &str) -> Kind {
+        match path {
+            MIB_PATH => Kind::Mib,
+            LARGE_PATH => Kind::Large,
+            GRPC_PATH => Kind::Grpc,
+            _ => Kind::Small,
+        }
+    }
+}
+
+impl State {
+    /// Counts a request whose body has had so many bytes: whether it came as it was sent, and the answer's
+    /// body.
+    fn answer(&self, version: Version, asked: &Asked, length: usize) -> (bool, Bytes) {
+        let count = &self.counts[version as usize];
+        count.set(count.get() + 1);
+        let (expected, body) = match asked.kind {
+            Kind::Small => (0, Bytes::from_static(SMALL)),
+            Kind::Mib => (MIB, self.large.slice(..MIB)),
+            Kind::Large => (0, self.large.clone()),
+            Kind::Grpc => (GRPC_MESSAGE.len(), Bytes::from_static(GRPC_MESSAGE)),
+        };
+        (length == expected && asked.has_user && asked.is_post == (expected > 0), body)
+    }
 }
 
 #[tokio::main(flavor = "local")]
@@ -60,18 +104,17 @@ async fn accept(listener: TcpListener, state: Rc<State>, version: Version, http2
 async fn serve(stream: TcpStream, state: Rc<State>, version: Version, http2: bool) {
     // A connection that fails shows in the counts.
     let _ = stream.set_nodelay(true);
-    let stream = TokioIo::new(stream);
+    if !http2 {
+        let _ = http1::serve(stream, &state, version).await;
+        return;
+    }
     let service = service_fn(move |request| answer(state.clone(), version, request));
-    let _ = if http2 {
-        hyper::server::conn::http2::Builder::new(work::LocalExecutor)
-            .max_concurrent_streams(1000)
-            .initial_stream_window_size(1 << 20)
-            .initial_connection_window_size(16 << 20)
-            .serve_connection(stream, service)
-            .await
-    } else {
-        hyper::server::conn::http1::Builder::new().serve_connection(stream, service).await
-    };
+    let _ = hyper::server::conn::http2::Builder::new(work::LocalExecutor)
+        .max_concurrent_streams(1000)
+        .initial_stream_window_size(1 << 20)
+        .initial_connection_window_size(16 << 20)
+        .serve_connection(TokioIo::new(stream), service)
+        .await;
 }
 
 async fn answer(
@@ -79,22 +122,18 @@ async fn answer(
     version: Version,
     request: Request<Incoming>,
 ) -> Result<Response<Answer>, Infallible> {
-    let count = &state.counts[version as usize];
-    count.set(count.get() + 1);
     let (head, mut body) = request.into_parts();
     let mut length = 0;
     while let Some(Ok(frame)) = body.frame().await {
         length += frame.data_ref().map_or(0, Bytes::len);
     }
-    let (expected, data, trailers) = match head.uri.path() {
-        MIB_PATH => (MIB, state.large.slice(..MIB), false),
-        LARGE_PATH => (0, state.large.clone(), false),
-        GRPC_PATH => (GRPC_MESSAGE.len(), Bytes::from_static(GRPC_MESSAGE), true),
-        _ => (0, Bytes::from_static(SMALL), false),
+    let asked = Asked {
+        kind: Kind::of(head.uri.path()),
+        is_post: head.method == Method::POST,
+        has_user: head.headers.contains_key("end-user"),
     };
-    let right = length == expected
-        && head.headers.contains_key("end-user")
-        && (head.method == Method::POST) == (expected > 0);
+    let trailers = asked.kind == Kind::Grpc;
+    let (right, data) = state.answer(version, &asked, length);
     let mut response = Response::new(Answer { data: Some(data), trailers });
     let headers = response.headers_mut();
     headers.insert("x-backend", HeaderValue::from_static(version.name()));
