@@ -29,7 +29,7 @@ use crate::request::Connection;
 use crate::socket;
 use crate::table::{Destination, Routing, StreamRouting};
 use crate::worker::{Limits, Worker};
-pub(crate) use activity::Activity;
+pub(crate) use activity::{Activity, UnderWay};
 pub(crate) use clients::{Clients, watch};
 
 /// How long accepting pauses when the process is out of descriptors or memory, at most; half of it

@@ -24,7 +24,7 @@ use weft_gamma::object::{
 use weft_gamma::resolve::Settings;
 
 pub(crate) use self::peer::{End, Head, Message, Peer, RawBackend};
-pub(crate) use self::server::{Body, Server, by_hand, empty, text, with_trailers};
+pub(crate) use self::server::{Body, LocalExecutor, Server, by_hand, empty, text, with_trailers};
 
 use crate::drain::Drain;
 use crate::log::AccessLog;

@@ -4,7 +4,6 @@ use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use hyper::rt::Executor;
 use socket2::SockRef;
 use tokio::net::{TcpSocket, TcpStream};
 
@@ -37,21 +36,6 @@ pub(crate) async fn tcp(addr: SocketAddr, settings: &ConnectSettings) -> io::Res
     SockRef::from(&stream).set_linger(None)?;
     set_options(&stream)?;
     Ok(stream)
-}
-
-/// Spawns hyper's HTTP/2 tasks on the worker that calls it.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct LocalExecutor;
-
-impl<F> Executor<F> for LocalExecutor
-where
-    F: Future + 'static,
-    F::Output: 'static,
-{
-    fn execute(&self, future: F) {
-        // Boxed: on its way into a task tokio moves a future half a dozen times.
-        tokio::task::spawn_local(Box::pin(future));
-    }
 }
 
 /// An error with its causes: hyper's own words alone seldom say what happened.

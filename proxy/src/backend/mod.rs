@@ -26,7 +26,7 @@ use weft_gamma::object::NamespacedName;
 use weft_gamma::policy::RetryConstraint;
 
 use affinity::Affinity;
-pub(crate) use connect::{ConnectSettings, HTTP1_BUFFER, LocalExecutor, error_chain};
+pub(crate) use connect::{ConnectSettings, HTTP1_BUFFER, error_chain};
 pub(crate) use pool::PoolSettings;
 pub(crate) use stream::EndpointStream;
 

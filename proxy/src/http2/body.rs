@@ -1,4 +1,4 @@
-//! The body of an answer.
+//! The body of a message, as it comes.
 
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
@@ -13,17 +13,29 @@ pub(crate) struct Body {
     stream: RecvStream,
     /// Bytes that are still to come, where the head has said how many.
     left: Option<u64>,
-    /// Only trailers may follow.
-    has_data: bool,
+    next: Next,
+}
+
+/// What may come next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Next {
+    Data,
+    Trailers,
+    Nothing,
 }
 
 impl Body {
-    pub(super) fn new(stream: RecvStream, left: Option<u64>) -> Self {
-        Self { stream, left, has_data: true }
+    /// Of a message whose head says that there are so many bytes, if it says so.
+    pub(crate) fn new(stream: RecvStream, left: Option<u64>) -> Self {
+        Self { stream, left, next: Next::Data }
     }
 
-    fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Frame<Bytes>>, h2::Error>> {
-        if self.has_data {
+    /// What comes next, of a request: of all that may break it off nothing is its end.
+    pub(crate) fn poll_next(
+        &mut self,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<Option<Frame<Bytes>>, h2::Error>> {
+        if self.next == Next::Data {
             if let Some(data) = ready!(self.stream.poll_data(cx)?) {
                 // It fails where the stream has ended, which needs no window any more.
                 let _ = self.stream.flow_control().release_capacity(data.len());
@@ -32,12 +44,18 @@ impl Body {
                 }
                 return Poll::Ready(Ok(Some(Frame::data(data))));
             }
-            self.has_data = false;
+            self.next = Next::Trailers;
         }
-        self.stream.poll_trailers(cx).map_ok(|trailers| trailers.map(Frame::trailers))
+        if self.next == Next::Nothing {
+            return Poll::Ready(Ok(None));
+        }
+        let trailers = ready!(self.stream.poll_trailers(cx)?);
+        self.next = Next::Nothing;
+        Poll::Ready(Ok(trailers.map(Frame::trailers)))
     }
 }
 
+/// Of an answer.
 impl HttpBody for Body {
     type Data = Bytes;
     type Error = h2::Error;
@@ -56,7 +74,7 @@ impl HttpBody for Body {
     }
 
     fn is_end_stream(&self) -> bool {
-        self.stream.is_end_stream()
+        self.next == Next::Nothing || self.stream.is_end_stream()
     }
 
     fn size_hint(&self) -> SizeHint {

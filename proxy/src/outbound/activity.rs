@@ -3,8 +3,8 @@
 //! [`super::stream::ClientStream`] notes what is read and written, [`crate::request`] which requests are
 //! under way. Neither looks at a clock: [`super::clients`] does now and then, for all connections.
 
-use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::cell::{Cell, OnceCell};
+use std::rc::Rc;
 use std::task::Waker;
 use std::time::Duration;
 
@@ -31,39 +31,37 @@ const LARGE_HEADS_PER_SECOND: f32 = 10.0;
 /// such a frame until it has become a request, and what may come with it (RST_STREAM, WINDOW_UPDATE).
 pub(super) const FRAMES_OF_REQUEST: u32 = 4;
 
-/// A connection's state. Only its worker's thread uses it; atomics because hyper wants what it owns to
-/// be `Send`.
+/// A connection's state.
 #[derive(Debug)]
 pub(crate) struct Activity {
     max_resets: u32,
     max_frames: u32,
     /// Counts requests.
-    begun: AtomicU32,
-    under_way: AtomicU32,
+    begun: Cell<u32>,
+    under_way: Cell<u32>,
     /// Counts reads: while something comes, tunnels and uploads among it, a connection is not idle.
-    reads: AtomicU32,
+    reads: Cell<u32>,
     /// A block of headers has begun and not ended.
-    in_header_block: AtomicBool,
+    in_header_block: Cell<bool>,
     /// Requests that were abandoned and are neither made up for nor forgiven.
-    resets: AtomicU32,
+    resets: Cell<u32>,
     /// The same of frames that carry nothing.
-    frames: AtomicU32,
+    frames: Cell<u32>,
     /// Large heads that are not forgiven.
-    large_heads: AtomicU32,
+    large_heads: Cell<u32>,
     /// What is left of the turn of the connection's task ([`super::pace`]).
-    turn: AtomicU32,
-    pub(super) pace: Arc<Pace>,
-    verdict: AtomicU8,
+    turn: Cell<u32>,
+    pub(super) pace: Rc<Pace>,
+    verdict: Cell<Option<Verdict>>,
     /// Of the task that reads from the connection.
-    reader: OnceLock<Waker>,
+    reader: OnceCell<Waker>,
 }
 
 /// Why the proxy ends a client's connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(u8)]
 pub(crate) enum Verdict {
     /// A head has begun, and did not end in time.
-    HeaderTimeout = 1,
+    HeaderTimeout,
     /// No request for a long time.
     IdleTimeout,
     /// More requests were abandoned than may be.
@@ -85,9 +83,9 @@ pub(super) enum Waiting {
 
 /// Counts as a request under way for as long as it lives.
 #[derive(Debug)]
-pub(crate) struct Tunnel(Arc<Activity>);
+pub(crate) struct UnderWay(Rc<Activity>);
 
-impl Drop for Tunnel {
+impl Drop for UnderWay {
     fn drop(&mut self) {
         self.0.request_ends(false);
     }
@@ -111,40 +109,40 @@ impl Verdict {
 }
 
 impl Activity {
-    pub(super) fn new(limits: &Limits, pace: &Arc<Pace>) -> Arc<Self> {
-        Arc::new(Self {
+    pub(super) fn new(limits: &Limits, pace: &Rc<Pace>) -> Rc<Self> {
+        Rc::new(Self {
             max_resets: limits.http2_max_resets,
             max_frames: limits.http2_max_empty_frames,
-            begun: AtomicU32::new(0),
-            under_way: AtomicU32::new(0),
-            reads: AtomicU32::new(0),
-            in_header_block: AtomicBool::new(false),
-            resets: AtomicU32::new(0),
-            frames: AtomicU32::new(0),
-            large_heads: AtomicU32::new(0),
-            turn: AtomicU32::new(TURN),
+            begun: Cell::new(0),
+            under_way: Cell::new(0),
+            reads: Cell::new(0),
+            in_header_block: Cell::new(false),
+            resets: Cell::new(0),
+            frames: Cell::new(0),
+            large_heads: Cell::new(0),
+            turn: Cell::new(TURN),
             pace: pace.clone(),
-            verdict: AtomicU8::new(0),
-            reader: OnceLock::new(),
+            verdict: Cell::new(None),
+            reader: OnceCell::new(),
         })
     }
 
     /// Something was read, in the task of that waker, which is always the same one.
     pub(super) fn has_read(&self, waker: &Waker) {
-        self.reads.store(get(&self.reads).wrapping_add(1), Ordering::Relaxed);
+        self.reads.set(self.reads.get().wrapping_add(1));
         if self.reader.get().is_none() {
             let _ = self.reader.set(waker.clone());
         }
     }
 
     pub(super) fn set_in_header_block(&self, within: bool) {
-        self.in_header_block.store(within, Ordering::Relaxed);
+        self.in_header_block.set(within);
     }
 
     /// Frames came that carry nothing.
     pub(super) fn spend_frames(&self, count: u32) {
-        let frames = get(&self.frames) + count;
-        self.frames.store(frames, Ordering::Relaxed);
+        let frames = self.frames.get() + count;
+        self.frames.set(frames);
         if frames > self.max_frames {
             self.end(Verdict::TooManyFrames);
         }
@@ -152,75 +150,75 @@ impl Activity {
 
     /// Something came or went that accounts for so many of them.
     pub(super) fn earn_frames(&self, count: u32) {
-        self.frames.store(get(&self.frames).saturating_sub(count), Ordering::Relaxed);
+        self.frames.set(self.frames.get().saturating_sub(count));
     }
 
     /// A head was read, of which the fields' values are so long.
     pub(super) fn has_head(&self, bytes: usize) {
         if bytes > LARGE_HEAD {
-            self.large_heads.store(get(&self.large_heads) + 1, Ordering::Relaxed);
+            self.large_heads.set(self.large_heads.get() + 1);
         }
     }
 
     /// Whether so much is spent and neither earned nor forgiven that the connection has to wait for its
     /// turns.
     pub(super) fn is_slow(&self) -> bool {
-        self.pace.is_too_much(get(&self.resets), self.max_resets)
-            || self.pace.is_too_much(get(&self.frames), self.max_frames)
-            || get(&self.large_heads) > LARGE_HEADS
+        self.pace.is_too_much(self.resets.get(), self.max_resets)
+            || self.pace.is_too_much(self.frames.get(), self.max_frames)
+            || self.large_heads.get() > LARGE_HEADS
     }
 
     /// The connection's task is polled: a turn, unless it is slow and has to wait for the next one.
     pub(super) fn turn_begins(&self) {
-        let turn = if self.is_slow() { get(&self.turn).min(SLOW_TURN) } else { TURN };
-        self.turn.store(turn, Ordering::Relaxed);
+        let turn = if self.is_slow() { self.turn.get().min(SLOW_TURN) } else { TURN };
+        self.turn.set(turn);
     }
 
     /// It has waited for it.
     pub(super) fn slow_turn_begins(&self) {
-        self.turn.store(SLOW_TURN, Ordering::Relaxed);
+        self.turn.set(SLOW_TURN);
     }
 
     /// What was read costs so much of the turn.
     pub(super) fn take_turn(&self, cost: u32) {
-        self.turn.store(get(&self.turn).saturating_sub(cost), Ordering::Relaxed);
+        self.turn.set(self.turn.get().saturating_sub(cost));
     }
 
     pub(super) fn is_turn_over(&self) -> bool {
-        get(&self.turn) == 0
+        self.turn.get() == 0
     }
 
     /// A request has begun.
     pub(crate) fn request_begins(&self) {
-        self.begun.store(get(&self.begun).wrapping_add(1), Ordering::Relaxed);
-        self.under_way.store(get(&self.under_way) + 1, Ordering::Relaxed);
+        self.begun.set(self.begun.get().wrapping_add(1));
+        self.under_way.set(self.under_way.get() + 1);
         self.earn_frames(FRAMES_OF_REQUEST);
     }
 
     /// A request that has begun has ended; `abandoned` if the client has let go of it before it was
     /// answered, or has made the proxy do so.
     pub(crate) fn request_ends(&self, abandoned: bool) {
-        self.under_way.store(get(&self.under_way).saturating_sub(1), Ordering::Relaxed);
-        let resets = get(&self.resets);
+        self.under_way.set(self.under_way.get().saturating_sub(1));
+        let resets = self.resets.get();
         if abandoned {
-            self.resets.store(resets + 1, Ordering::Relaxed);
+            self.resets.set(resets + 1);
             if resets >= self.max_resets {
                 self.end(Verdict::TooManyResets);
             }
         } else if resets > 0 {
-            self.resets.store(resets - 1, Ordering::Relaxed);
+            self.resets.set(resets - 1);
         }
     }
 
     /// A tunnel that its request leaves behind.
-    pub(crate) fn tunnel(self: &Arc<Self>) -> Tunnel {
-        self.under_way.store(get(&self.under_way) + 1, Ordering::Relaxed);
-        Tunnel(self.clone())
+    pub(crate) fn tunnel(self: &Rc<Self>) -> UnderWay {
+        self.under_way.set(self.under_way.get() + 1);
+        UnderWay(self.clone())
     }
 
     pub(super) fn end(&self, verdict: Verdict) {
         if self.verdict().is_none() {
-            self.verdict.store(verdict as u8, Ordering::Relaxed);
+            self.verdict.set(Some(verdict));
             if let Some(reader) = self.reader.get() {
                 reader.wake_by_ref();
             }
@@ -229,13 +227,7 @@ impl Activity {
 
     /// Why the connection is to end, if it is.
     pub(super) fn verdict(&self) -> Option<Verdict> {
-        match self.verdict.load(Ordering::Relaxed) {
-            0 => None,
-            1 => Some(Verdict::HeaderTimeout),
-            2 => Some(Verdict::IdleTimeout),
-            3 => Some(Verdict::TooManyResets),
-            _ => Some(Verdict::TooManyFrames),
-        }
+        self.verdict.get()
     }
 
     /// Some time has passed, and with it some of what the client had too much of.
@@ -246,28 +238,23 @@ impl Activity {
             (&self.large_heads, LARGE_HEADS_PER_SECOND),
         ] {
             let forgiven = (passed.as_secs_f32() * per_second) as u32;
-            count.store(get(count).saturating_sub(forgiven), Ordering::Relaxed);
+            count.set(count.get().saturating_sub(forgiven));
         }
     }
 
     /// Changes when what is waited for begins anew: with each request, and while nothing is under way
     /// with each read.
     pub(super) fn number(&self) -> u32 {
-        if self.waiting() == Waiting::Idle { get(&self.reads) } else { get(&self.begun) }
+        if self.waiting() == Waiting::Idle { self.reads.get() } else { self.begun.get() }
     }
 
     pub(super) fn waiting(&self) -> Waiting {
-        if self.in_header_block.load(Ordering::Relaxed) {
+        if self.in_header_block.get() {
             Waiting::Head
-        } else if get(&self.under_way) > 0 {
+        } else if self.under_way.get() > 0 {
             Waiting::No
         } else {
             Waiting::Idle
         }
     }
-}
-
-/// No other thread writes it: a load and a store are cheaper than an atomic addition.
-fn get(counter: &AtomicU32) -> u32 {
-    counter.load(Ordering::Relaxed)
 }

@@ -5,8 +5,7 @@
 //! [`super::http1`].)
 
 use std::cell::RefCell;
-use std::rc::Rc;
-use std::sync::{Arc, Weak};
+use std::rc::{Rc, Weak};
 use std::task::Waker;
 use std::time::{Duration, Instant};
 
@@ -21,7 +20,7 @@ const LOOK: Duration = Duration::from_secs(1);
 #[derive(Debug)]
 pub(crate) struct Clients {
     watched: RefCell<Vec<Watched>>,
-    pub(super) pace: Arc<Pace>,
+    pub(super) pace: Rc<Pace>,
 }
 
 #[derive(Debug)]
@@ -57,8 +56,8 @@ impl Clients {
         self.add(Who::Http1(stream.downgrade(), task.clone()));
     }
 
-    pub(super) fn add_http2(&self, activity: &Arc<Activity>) {
-        self.add(Who::Http2(Arc::downgrade(activity)));
+    pub(super) fn add_http2(&self, activity: &Rc<Activity>) {
+        self.add(Who::Http2(Rc::downgrade(activity)));
     }
 
     fn add(&self, who: Who) {

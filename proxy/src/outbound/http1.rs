@@ -7,6 +7,8 @@ use std::rc::Rc;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
+use http::Request;
+use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
@@ -15,7 +17,7 @@ use tokio::time::Sleep;
 use super::activity::Verdict;
 use crate::backend::{HTTP1_BUFFER, error_chain};
 use crate::prefixed::{Handle, Phase, Prefixed};
-use crate::request::{self, Connection};
+use crate::request::{self, Connection, Unread};
 use crate::worker::Worker;
 
 /// The most headers that hyper takes where nothing else is said.
@@ -45,7 +47,10 @@ pub(super) async fn serve(
         .auto_date_header(false)
         .serve_connection(
             TokioIo::new(stream),
-            service_fn(move |request| request::serve(connection.clone(), request)),
+            service_fn(move |request: Request<Incoming>| {
+                let (head, body) = request.into_parts();
+                request::serve(connection.clone(), head, Unread::Http1(body))
+            }),
         )
         .with_upgrades();
     let mut serving = pin!(serving);

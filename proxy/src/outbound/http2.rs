@@ -1,22 +1,22 @@
-//! A client's HTTP/2 connection: hyper serves it within limits, and what hyper does not bound is bounded
+//! A client's HTTP/2 connection: h2 reads and writes it within limits, and what h2 does not bound is bounded
 //! by [`super::stream`] and [`super::clients`].
 
 use std::future::poll_fn;
-use std::pin::{Pin, pin};
+use std::pin::pin;
 use std::rc::Rc;
-use std::sync::Arc;
+use std::task::{Context, Poll, ready};
 
+use bytes::Bytes;
+use h2::RecvStream;
+use h2::server::{Builder, SendResponse};
 use http::{HeaderValue, Request};
-use hyper::body::Incoming;
-use hyper::server::conn::http2;
-use hyper::service::service_fn;
-use hyper_util::rt::{TokioIo, TokioTimer};
 
 use super::activity::{Activity, Verdict};
 use super::stream::ClientStream;
-use crate::backend::{LocalExecutor, error_chain};
+use crate::backend::error_chain;
+use crate::http2;
 use crate::prefixed::Prefixed;
-use crate::request::{self, Connection};
+use crate::request::{self, Connection, Unread};
 use crate::worker::Worker;
 
 /// What one HTTP/2 client may have on its way to the proxy, and what waits for it there: a stream
@@ -34,42 +34,40 @@ pub(super) async fn serve(
     worker: &Rc<Worker>,
     stream: Prefixed,
     connection: Rc<Connection>,
-    activity: Arc<Activity>,
+    activity: Rc<Activity>,
 ) -> Option<Verdict> {
     worker.clients.add_http2(&activity);
     let limits = &worker.shared.limits;
     let client = connection.client;
-    let max_header_bytes = u32::try_from(limits.max_header_bytes).unwrap_or(u32::MAX);
     let max_resets = limits.http2_max_resets as usize;
-    let max_unread = max_resets.min(UNREAD_RESETS);
-    let stream = ClientStream::new(stream, activity.clone());
-    let heads = activity.clone();
-    let serving = http2::Builder::new(LocalExecutor)
-        .timer(TokioTimer::new())
+    let handshake = Builder::new()
         .max_concurrent_streams(limits.http2_max_streams)
-        .initial_stream_window_size(STREAM_WINDOW)
+        .initial_window_size(STREAM_WINDOW)
         .initial_connection_window_size(CONNECTION_WINDOW)
-        .max_header_list_size(max_header_bytes)
-        .max_send_buf_size(SEND_BUFFER)
-        .max_pending_accept_reset_streams(max_unread)
-        .max_local_error_reset_streams(max_resets)
-        .auto_date_header(false)
-        .serve_connection(
-            TokioIo::new(stream),
-            service_fn(move |request: Request<Incoming>| {
-                heads.has_head(request.headers().values().map(HeaderValue::len).sum());
-                request::serve(connection.clone(), request)
-            }),
-        );
-    let mut serving = pin!(serving);
+        .max_header_list_size(u32::try_from(limits.max_header_bytes).unwrap_or(u32::MAX))
+        .max_send_buffer_size(SEND_BUFFER)
+        .max_pending_accept_reset_streams(max_resets.min(UNREAD_RESETS))
+        .max_local_error_reset_streams(Some(max_resets))
+        .handshake::<_, Bytes>(ClientStream::new(stream, activity.clone()));
     let mut watch = worker.shared.drain.watch();
-    let result = tokio::select! {
-        result = in_turns(serving.as_mut(), &activity) => result,
-        () = watch.draining() => {
-            serving.as_mut().graceful_shutdown();
-            in_turns(serving, &activity).await
-        }
+    let result = async {
+        let mut handshake = pin!(handshake);
+        let mut requests = in_turns(&activity, |cx| handshake.as_mut().poll(cx)).await?;
+        let mut draining = pin!(watch.draining());
+        let mut told = false;
+        in_turns(&activity, |cx| {
+            if !told && draining.as_mut().poll(cx).is_ready() {
+                told = true;
+                requests.graceful_shutdown();
+            }
+            while let Some(request) = ready!(requests.poll_accept(cx)) {
+                begin(&connection, &activity, request?);
+            }
+            Poll::Ready(Ok(()))
+        })
+        .await
     };
+    let result = result.await;
     let verdict = activity.verdict();
     let mut is_misuse = activity.is_slow() || verdict.is_some_and(|it| !it.is_friendly());
     if let Err(error) = result {
@@ -82,17 +80,38 @@ pub(super) async fn serve(
     verdict
 }
 
-/// Serves, and notes each poll as a turn of the connection.
-async fn in_turns<S: Future>(mut serving: Pin<&mut S>, activity: &Activity) -> S::Output {
+/// Polls, each time as a turn of the connection.
+async fn in_turns<T>(
+    activity: &Activity,
+    mut poll: impl FnMut(&mut Context<'_>) -> Poll<Result<T, h2::Error>>,
+) -> Result<T, h2::Error> {
     poll_fn(|cx| {
         activity.turn_begins();
-        serving.as_mut().poll(cx)
+        poll(cx)
     })
     .await
 }
 
+/// Answers a request on a task of its own.
+fn begin(
+    connection: &Rc<Connection>,
+    activity: &Activity,
+    (request, respond): (Request<RecvStream>, SendResponse<Bytes>),
+) {
+    let (head, stream) = request.into_parts();
+    activity.has_head(head.headers.values().map(HeaderValue::len).sum());
+    let answering = request::serve(connection.clone(), head, Unread::Http2(stream));
+    let client = connection.client;
+    let answered = async move {
+        if let Err(error) = http2::answer(respond, answering).await {
+            tracing::debug!(%client, error = error_chain(&error), "an answer did not get to its end");
+        }
+    };
+    // Boxed: on its way into a task tokio moves a future half a dozen times.
+    tokio::task::spawn_local(Box::pin(answered));
+}
+
 /// Whether it is h2 that has ended the connection: for frames that are wrong, or its own bounds.
-fn has_broken_the_protocol(error: &hyper::Error) -> bool {
-    let cause = std::error::Error::source(error).and_then(|it| it.downcast_ref::<h2::Error>());
-    cause.is_some_and(|it| it.is_library() && it.is_go_away())
+fn has_broken_the_protocol(error: &h2::Error) -> bool {
+    error.is_library() && error.is_go_away()
 }

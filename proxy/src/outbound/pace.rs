@@ -7,8 +7,8 @@
 //! slow connections of a worker take them one after the other, with a pause in between. So it is bounded
 //! what all misuse costs together, however many connections it comes on.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::cell::Cell;
+use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 /// What a turn may cost, [`FRAME_COST`] and its like being the unit: 16 requests, or 64 other frames.
@@ -37,46 +37,45 @@ pub(super) const REQUEST_COST: u32 = 3;
 /// Bytes of a block of headers that cost as much as a frame: each may be a header.
 pub(super) const HEADER_BYTES: u32 = 256;
 
-/// What the HTTP/2 connections of a worker share. Only its thread uses it; atomics because hyper wants
-/// what it owns to be `Send`.
+/// What the HTTP/2 connections of a worker share.
 #[derive(Debug)]
 pub(crate) struct Pace {
     began: Instant,
     /// The last turn that was given to a slow connection, in microseconds since `began`.
-    last: AtomicU64,
+    last: Cell<u64>,
     /// For how long less is borne, in milliseconds.
-    strict: AtomicU32,
+    strict: Cell<u32>,
 }
 
 impl Pace {
-    pub(super) fn new() -> Arc<Self> {
-        Arc::new(Self { began: Instant::now(), last: AtomicU64::new(0), strict: AtomicU32::new(0) })
+    pub(super) fn new() -> Rc<Self> {
+        Rc::new(Self { began: Instant::now(), last: Cell::new(0), strict: Cell::new(0) })
     }
 
     /// When the next turn of a slow connection is, which the caller thereby has.
     pub(super) fn turn(&self, now: Instant) -> Instant {
         let micros = |time: Duration| time.as_micros() as u64;
         let now = micros(now.saturating_duration_since(self.began));
-        let next = self.last.load(Ordering::Relaxed).max(now) + micros(SLOW_PAUSE);
+        let next = self.last.get().max(now) + micros(SLOW_PAUSE);
         let next = next.min(now + micros(LONGEST_WAIT));
-        self.last.store(next, Ordering::Relaxed);
+        self.last.set(next);
         self.began + Duration::from_micros(next)
     }
 
     /// A connection was ended for misuse, or has gone while it was slow: whoever does it may come again at
     /// once, with a budget of a new connection.
     pub(super) fn is_misused(&self) {
-        self.strict.store(STRICT.as_millis() as u32, Ordering::Relaxed);
+        self.strict.set(STRICT.as_millis() as u32);
     }
 
     /// Whether there was misuse lately.
     pub(super) fn is_strict(&self) -> bool {
-        self.strict.load(Ordering::Relaxed) > 0
+        self.strict.get() > 0
     }
 
     pub(super) fn passed(&self, time: Duration) {
-        let strict = self.strict.load(Ordering::Relaxed);
-        self.strict.store(strict.saturating_sub(time.as_millis() as u32), Ordering::Relaxed);
+        let strict = self.strict.get();
+        self.strict.set(strict.saturating_sub(time.as_millis() as u32));
     }
 
     /// Whether so much of a budget spent makes a connection slow.

@@ -1,9 +1,9 @@
-//! An HTTP/2 client's stream as hyper has it: what passes is noted for the connection's deadlines and
+//! An HTTP/2 client's stream as h2 has it: what passes is noted for the connection's deadlines and
 //! budgets, and it ends when one of them is used up.
 
 use std::io;
 use std::pin::Pin;
-use std::sync::Arc;
+use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 use std::time::Instant;
 
@@ -20,7 +20,7 @@ const ENHANCE_YOUR_CALM: u8 = 0xb;
 #[derive(Debug)]
 pub(super) struct ClientStream {
     stream: Prefixed,
-    activity: Arc<Activity>,
+    activity: Rc<Activity>,
     frames: Frames,
     /// What was read beyond the end of a turn, from `held_at` on.
     held: Vec<u8>,
@@ -32,7 +32,7 @@ pub(super) struct ClientStream {
 }
 
 impl ClientStream {
-    pub(super) fn new(stream: Prefixed, activity: Arc<Activity>) -> Self {
+    pub(super) fn new(stream: Prefixed, activity: Rc<Activity>) -> Self {
         // Where there was misuse lately, who comes anew may be who has just been ended.
         let wait = activity.pace.is_strict().then(|| wait(&activity));
         Self {
@@ -95,7 +95,7 @@ impl ClientStream {
         Poll::Ready(Ok(()))
     }
 
-    /// Says why the connection ends, where it can be said, and ends it for hyper.
+    /// Says why the connection ends, where it can be said, and ends it for h2.
     fn end(&self, friendly: bool) -> io::Error {
         if self.is_between_frames {
             let code = if friendly { NO_ERROR } else { ENHANCE_YOUR_CALM };

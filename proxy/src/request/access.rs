@@ -7,8 +7,8 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use http::header::HOST;
-use http::{HeaderMap, HeaderName, Request, Version};
-use hyper::body::Incoming;
+use http::request::Parts;
+use http::{HeaderMap, HeaderName, Version};
 
 use super::Connection;
 use crate::backend::BackendName;
@@ -41,29 +41,29 @@ impl AccessEntry {
     pub(super) fn begin(
         connection: &Connection,
         destination: &Arc<Destination>,
-        request: &Request<Incoming>,
+        head: &Parts,
     ) -> Option<Box<Self>> {
         if !connection.worker.shared.access_log.is_on() {
             return None;
         }
-        let target = request.uri().path_and_query();
-        let host = match request.uri().authority() {
+        let target = head.uri.path_and_query();
+        let host = match head.uri.authority() {
             Some(authority) => authority.to_string(),
-            None => text(request.headers(), &HOST),
+            None => text(&head.headers, &HOST),
         };
         Some(Box::new(Self {
             time: SystemTime::now(),
-            method: request.method().clone(),
-            path: target.map_or_else(|| request.uri().to_string(), ToString::to_string),
+            method: head.method.clone(),
+            path: target.map_or_else(|| head.uri.to_string(), ToString::to_string),
             host,
-            protocol: match request.version() {
+            protocol: match head.version {
                 Version::HTTP_10 => "HTTP/1.0",
                 Version::HTTP_2 => "HTTP/2",
                 _ => "HTTP/1.1",
             },
             client: connection.client,
             original: SocketAddr::new(connection.ip, connection.port),
-            request_id: text(request.headers(), &REQUEST_ID),
+            request_id: text(&head.headers, &REQUEST_ID),
             request_bytes: Rc::default(),
             destination: destination.clone(),
             rule: None,

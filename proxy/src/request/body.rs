@@ -6,6 +6,7 @@ use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 
 use bytes::{Bytes, BytesMut};
+use h2::RecvStream;
 use http::HeaderMap;
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
@@ -17,10 +18,20 @@ use super::limited::{Cutoff, Limited};
 use super::record::Record;
 use super::shared::{Reader, SharedBody};
 use super::tee::{Copied, End, Queue, Tee};
+use super::upgrade::Tunnel;
 use crate::backend::local::LocalBackend;
 use crate::backend::{EndpointStream, error_chain};
 use crate::fault::{Fault, Kind};
 use crate::{http1, http2};
+
+/// What follows a request's head, as it comes from the client.
+#[derive(Debug)]
+pub(crate) enum Unread {
+    Http1(Incoming),
+    Http2(RecvStream),
+    /// Somebody else has it.
+    Taken,
+}
 
 /// A request's body, from the client to the backend.
 #[derive(Debug)]
@@ -38,11 +49,18 @@ pub(crate) enum RequestBody {
 /// What a client sends, and who else is interested.
 #[derive(Debug)]
 pub(crate) struct ClientBody {
-    body: Incoming,
+    body: Source,
     /// Where its bytes are counted, if anybody wants to know.
     counter: Option<Rc<Cell<u64>>>,
     /// Where copies go, if there are mirrors.
     tee: Option<Box<Tee>>,
+}
+
+/// Where a body comes from.
+#[derive(Debug)]
+enum Source {
+    Http1(Incoming),
+    Http2(http2::Body),
 }
 
 /// Why a request's body ended before its end.
@@ -50,6 +68,9 @@ pub(crate) struct ClientBody {
 pub(crate) enum BodyError {
     #[error("{0}")]
     Client(#[source] hyper::Error),
+    /// A cause, of which the reason is passed on.
+    #[error("{0}")]
+    ClientStream(#[source] h2::Error),
     #[error("the backend has answered without asking for the body")]
     NotWanted,
     #[error("the mirrored request's body broke off, or came faster than the mirror took it")]
@@ -67,6 +88,8 @@ pub(crate) enum BodyError {
 pub(crate) enum Received {
     Http1(http1::Body),
     Http2(http2::Body),
+    /// The connection has become a tunnel: of a client's stream of HTTP/2, whose answer it is.
+    Tunnel(Tunnel),
 }
 
 /// A response's body, from the backend, or the proxy's own.
@@ -78,6 +101,8 @@ pub(crate) enum ResponseBody {
     Backend(Forwarded),
     /// The backend's, which has to be there in time.
     Limited(Limited),
+    /// What a tunnel brings. The request is over.
+    Tunnel(Tunnel),
 }
 
 #[derive(Debug)]
@@ -94,7 +119,7 @@ pub(crate) struct Forwarded {
 pub(crate) enum ResponseError {
     #[error(transparent)]
     Http1(#[from] http1::Error),
-    /// A cause: hyper looks among these for what to reset a stream with.
+    /// A cause: among these is looked for what a stream is reset with.
     #[error("{0}")]
     Http2(#[source] h2::Error),
     #[error("the request's time is up")]
@@ -102,11 +127,16 @@ pub(crate) enum ResponseError {
 }
 
 impl RequestBody {
-    pub(crate) fn new(body: Incoming, counter: Option<Rc<Cell<u64>>>) -> Self {
-        match body.is_end_stream() {
-            true => Self::Empty,
-            false => Self::Client(ClientBody { body, counter, tee: None }),
-        }
+    /// The length is the one that the head has, and told of HTTP/1 by hyper.
+    pub(crate) fn new(body: Unread, length: Option<u64>, counter: Option<Rc<Cell<u64>>>) -> Self {
+        let body = match body {
+            Unread::Http1(body) if !body.is_end_stream() => Source::Http1(body),
+            Unread::Http2(stream) if !stream.is_end_stream() => {
+                Source::Http2(http2::Body::new(stream, length))
+            }
+            Unread::Http1(_) | Unread::Http2(_) | Unread::Taken => return Self::Empty,
+        };
+        Self::Client(ClientBody { body, counter, tee: None })
     }
 
     /// Makes the client's body one that can be ended from outside and, if `keep` says so, be sent
@@ -199,8 +229,7 @@ impl ClientBody {
         if let Some(tee) = &mut self.tee {
             ready!(tee.poll_ready(cx));
         }
-        let frame = ready!(Pin::new(&mut self.body).poll_frame(cx));
-        let frame = frame.map(|frame| frame.map_err(BodyError::Client));
+        let frame = ready!(self.body.poll_frame(cx));
         self.observe(frame.as_ref());
         Poll::Ready(frame)
     }
@@ -239,6 +268,34 @@ impl ClientBody {
     }
 }
 
+impl Source {
+    fn poll_frame(
+        &mut self,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        match self {
+            Self::Http1(body) => Pin::new(body).poll_frame(cx).map_err(BodyError::Client),
+            Self::Http2(body) => {
+                body.poll_next(cx).map_err(BodyError::ClientStream).map(Result::transpose)
+            }
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match self {
+            Self::Http1(body) => body.is_end_stream(),
+            Self::Http2(body) => body.is_end_stream(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self {
+            Self::Http1(body) => body.size_hint(),
+            Self::Http2(body) => body.size_hint(),
+        }
+    }
+}
+
 impl ResponseBody {
     pub(crate) fn empty() -> Self {
         Self::Own(None)
@@ -255,6 +312,10 @@ impl ResponseBody {
         cutoff: Option<Box<Cutoff>>,
         trailers: bool,
     ) -> Self {
+        if let Received::Tunnel(tunnel) = body {
+            record.complete(None);
+            return Self::Tunnel(tunnel);
+        }
         if body.is_end_stream() {
             record.complete(body.take_connection());
             return Self::empty();
@@ -353,7 +414,7 @@ impl Received {
     pub(crate) fn take_connection(&mut self) -> Option<http1::Connection> {
         match self {
             Self::Http1(body) => body.take_connection(),
-            Self::Http2(_) => None,
+            Self::Http2(_) | Self::Tunnel(_) => None,
         }
     }
 
@@ -361,7 +422,7 @@ impl Received {
     pub(crate) fn take_tunnel(&mut self) -> Option<(EndpointStream, BytesMut)> {
         match self {
             Self::Http1(body) => body.take_tunnel(),
-            Self::Http2(_) => None,
+            Self::Http2(_) | Self::Tunnel(_) => None,
         }
     }
 }
@@ -377,6 +438,7 @@ impl Body for Received {
         match self.get_mut() {
             Self::Http1(body) => Pin::new(body).poll_frame(cx).map_err(ResponseError::Http1),
             Self::Http2(body) => Pin::new(body).poll_frame(cx).map_err(ResponseError::Http2),
+            Self::Tunnel(tunnel) => tunnel.poll_frame(cx),
         }
     }
 
@@ -384,6 +446,7 @@ impl Body for Received {
         match self {
             Self::Http1(body) => body.is_end_stream(),
             Self::Http2(body) => body.is_end_stream(),
+            Self::Tunnel(_) => false,
         }
     }
 
@@ -391,6 +454,7 @@ impl Body for Received {
         match self {
             Self::Http1(body) => body.size_hint(),
             Self::Http2(body) => body.size_hint(),
+            Self::Tunnel(_) => SizeHint::default(),
         }
     }
 }
@@ -407,6 +471,7 @@ impl Body for ResponseBody {
             Self::Own(text) => Poll::Ready(text.take().map(|text| Ok(Frame::data(text)))),
             Self::Backend(body) => body.poll_frame(cx),
             Self::Limited(body) => body.poll_frame(cx),
+            Self::Tunnel(tunnel) => tunnel.poll_frame(cx),
         }
     }
 
@@ -415,6 +480,7 @@ impl Body for ResponseBody {
             Self::Own(text) => text.is_none(),
             Self::Backend(body) => body.is_end_stream(),
             Self::Limited(body) => body.is_end_stream(),
+            Self::Tunnel(_) => false,
         }
     }
 
@@ -425,6 +491,7 @@ impl Body for ResponseBody {
             }
             Self::Backend(body) => body.size_hint(),
             Self::Limited(body) => body.size_hint(),
+            Self::Tunnel(_) => SizeHint::default(),
         }
     }
 }

@@ -9,12 +9,14 @@ use http::uri::{Authority, Scheme, Uri};
 use http::{Method, Version};
 
 use crate::fault::{Fault, Kind};
+use crate::http1;
 
 /// Which of the headers that mean something to the proxy itself are there. Most messages have few of
 /// them: one pass over the names costs less than a look for each.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Present {
     cookie: bool,
+    content_length: bool,
     transfer_encoding: bool,
     pub(crate) upgrade: bool,
     /// Something that [`strip_hop_by_hop`] removes.
@@ -31,6 +33,7 @@ impl Present {
                 "content-type" => {
                     present.grpc.get_or_insert_with(|| is_grpc(value.as_bytes()));
                 }
+                "content-length" => present.content_length = true,
                 "cookie" => present.cookie = true,
                 "te" => present.hop_by_hop |= value != "trailers",
                 name if is_hop_by_hop(name) => {
@@ -42,6 +45,11 @@ impl Present {
             }
         }
         present
+    }
+
+    /// The length of the message's content, where its head has one that is plain.
+    pub(crate) fn length(self, headers: &HeaderMap) -> Option<u64> {
+        self.content_length.then(|| http1::content_length(headers).ok().flatten()).flatten()
     }
 
     /// Whether the request is gRPC, by its content type.
@@ -61,7 +69,7 @@ pub(crate) fn normalise(
     max_headers: usize,
     fallback: impl FnOnce() -> String,
 ) -> Result<Option<Authority>, Fault> {
-    // Of HTTP/2, hyper bounds the size only.
+    // Of HTTP/2, h2 bounds the size only.
     if parts.headers.len() > max_headers {
         let message = format!("more than {max_headers} headers");
         return Err(Fault::new(Kind::TooManyHeaders, message));
@@ -119,6 +127,11 @@ pub(crate) fn normalise(
         join_cookies(&mut parts.headers);
     }
     if parts.method == Method::CONNECT {
+        // RFC 9110, section 9.3.6: "A CONNECT request message does not have content." Over HTTP/2 it would
+        // be the length of what the client sends into the tunnel.
+        if present.content_length && parts.version == Version::HTTP_2 {
+            return Err(bad("CONNECT has no content"));
+        }
         return Ok(parts.uri.authority().cloned());
     }
     if parts.uri.scheme().is_none() && parts.uri.authority().is_none() {

@@ -26,17 +26,15 @@ use std::convert::Infallible;
 use std::net::{IpAddr, SocketAddr};
 use std::pin::Pin;
 use std::rc::Rc;
-use std::sync::Arc;
 use std::time::Instant;
 
 use http::header::{CONNECTION, CONTENT_TYPE, EXPECT, HOST, HeaderValue, LOCATION};
 use http::request::Parts;
 use http::{HeaderMap, Method, Request, Response, StatusCode, Version};
-use hyper::body::Incoming;
 use weft_gamma::matching::{self, Matcher, RequestView};
 use weft_gamma::route::{Match, PathMatch, Redirect};
 
-pub(crate) use body::{BodyError, RequestBody, ResponseBody};
+pub(crate) use body::{BodyError, RequestBody, ResponseBody, Unread};
 pub(crate) use grpc::timeout as grpc_timeout;
 pub(crate) use retry::is_idempotent;
 pub(crate) use tee::Backlog;
@@ -54,6 +52,7 @@ use forward::{Forward, Terms};
 use head::Present;
 use limited::Cutoff;
 use record::Record;
+use upgrade::Upgrade;
 
 /// The header of the proxy's own answers that says why: [`Fault::reason`].
 const REASON: &str = "x-weft-reason";
@@ -67,7 +66,7 @@ pub(crate) struct Connection {
     pub(crate) port: u16,
     pub(crate) stream: Handle,
     /// Of a client that speaks HTTP/2.
-    pub(crate) http2: Option<Arc<Activity>>,
+    pub(crate) http2: Option<Rc<Activity>>,
     /// The generation of the last table that had all there is to know of the address.
     pub(crate) found_in: Cell<Option<u64>>,
 }
@@ -104,15 +103,16 @@ pub(crate) enum Plan<'t> {
     Forward(&'t WeightedBackend),
 }
 
-/// Answers a request.
+/// Answers a request, of which `body` is not read yet.
 ///
-/// One box holds all that a request needs until its answer's head: hyper moves what this function
-/// returns several times, and keeps room for it while a connection is idle. The box is there before what
+/// One box holds all that a request needs until its answer's head: who serves the connection moves what this
+/// function returns several times, and hyper keeps room for it while a connection is idle. The box is there before what
 /// is in it, some 3 KiB that would be copied into it otherwise; and neither this nor [`route`] is an
 /// `async fn`, which moves what it is given once more.
 pub(crate) fn serve(
     connection: Rc<Connection>,
-    request: Request<Incoming>,
+    head: Parts,
+    body: Unread,
 ) -> Pin<Box<impl Future<Output = Result<Response<ResponseBody>, Infallible>>>> {
     let place = Box::new_uninit();
     let answer = async move {
@@ -129,20 +129,21 @@ pub(crate) fn serve(
             return Ok(gone(&connection));
         };
         destination.touch();
-        let present = Present::of(request.headers());
+        let present = Present::of(&head.headers);
         let is_grpc = present.is_grpc();
         let mut record = Record::new(
             connection.clone(),
             destination.unmatched_series.clone(),
             [start, routed],
             is_grpc,
-            AccessEntry::begin(&connection, destination, &request),
+            AccessEntry::begin(&connection, destination, &head),
         );
-        let version = request.version();
-        let is_connect = request.method() == Method::CONNECT;
-        let is_head = request.method() == Method::HEAD;
+        let version = head.version;
+        let is_connect = head.method == Method::CONNECT;
+        let is_head = head.method == Method::HEAD;
         // Known once a rule has won; applied to whatever the answer is.
         let mut chain = Chain::default();
+        let request = (head, body);
         let answer = route(&connection, destination, request, present, &mut record, &mut chain);
         let mut response = match answer.await {
             Ok(Answer::Backend(response, cutoff)) => forwarded(response, cutoff, version, record),
@@ -153,14 +154,14 @@ pub(crate) fn serve(
             Err(fault) => refuse(&fault, is_grpc, &connection, &mut record),
         };
         chain.on_response(response.headers_mut());
-        if is_connect && version != Version::HTTP_2 && !response.status().is_success() {
+        if is_connect && !response.status().is_success() {
             // What the client sends behind a CONNECT is for the tunnel: without one, a client that does
             // not wait would have it read as requests.
-            response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+            close(&connection, response.headers_mut());
         }
         if is_head && version == Version::HTTP_2 && matches!(response.body(), ResponseBody::Own(_))
         {
-            // No answer to HEAD has content (RFC 9110, section 9.3.2). Of HTTP/2, hyper would send it.
+            // No answer to HEAD has content (RFC 9110, section 9.3.2). Of HTTP/1, hyper sees to it.
             *response.body_mut() = ResponseBody::empty();
         }
         Ok(response)
@@ -177,7 +178,8 @@ fn forwarded(
 ) -> Response<ResponseBody> {
     let (mut parts, body) = response.into_parts();
     record.answered(parts.status.as_u16(), &parts.headers);
-    // In HTTP/2 there are none: h2 takes an answer with one for malformed (RFC 9113, section 8.2.2).
+    // In HTTP/2 there are none: h2 takes an answer with one for malformed (RFC 9113, section 8.2.2), and sends
+    // none.
     if parts.version != Version::HTTP_2 && parts.status != StatusCode::SWITCHING_PROTOCOLS {
         let present = Present::of(&parts.headers);
         head::strip_hop_by_hop(&mut parts.headers, present);
@@ -203,13 +205,12 @@ enum Answer {
 fn route<'t>(
     connection: &Connection,
     destination: &'t Destination,
-    request: Request<Incoming>,
+    (mut parts, mut body): (Parts, Unread),
     present: Present,
     record: &mut Record,
     chain: &mut Chain<'t>,
 ) -> impl Future<Output = Result<Answer, Fault>> {
     async move {
-        let (mut parts, body) = request.into_parts();
         let max_headers = connection.worker.shared.limits.max_headers;
         let authority = head::normalise(&mut parts, present, max_headers, || {
             let service = &destination.service;
@@ -232,7 +233,7 @@ fn route<'t>(
         let backend = match plan(selected.rule, drawn, &parts, chain)? {
             Plan::Preflight(headers) => return Ok(preflight(headers)),
             Plan::Redirect(to) => {
-                let request = Request::from_parts(parts, body);
+                let request = (parts, body);
                 return redirect(connection, to, request, present, destination, &selected, chain);
             }
             Plan::Forward(backend) => backend,
@@ -246,11 +247,11 @@ fn route<'t>(
             access.backend = Some(target.backend.name.clone());
         }
         if let Some(to) = filter::redirect(&backend.filters) {
-            let request = Request::from_parts(parts, body);
+            let request = (parts, body);
             return redirect(connection, to, request, present, destination, &selected, chain);
         }
 
-        let upgrade = upgrade::Upgrade::asked(&mut parts, present);
+        let upgrade = Upgrade::asked(&mut parts, &mut body, present);
         head::strip_hop_by_hop(&mut parts.headers, present);
         let mut copies = chain.on_request(&mut parts, selected.matched);
         let over_http2 = is_grpc && parts.version == Version::HTTP_2;
@@ -263,7 +264,7 @@ fn route<'t>(
         parts.version = if http2 { Version::HTTP_2 } else { Version::HTTP_11 };
 
         let counter = record.access().map(|access| access.request_bytes.clone());
-        let mut body = RequestBody::new(body, counter);
+        let mut body = RequestBody::new(body, present.length(&parts.headers), counter);
         mirror::start(&connection.worker, copies, over_http2, &mut body);
         let mut deadline = limit(selected.rule, record.start(), is_grpc, &parts.headers, &mut body);
         let shared = body.shared().cloned();
@@ -286,6 +287,13 @@ fn route<'t>(
         };
         let mut forward = Forward::new(Request::from_parts(parts, body), terms);
         let mut response = forward.run(&mut deadline, record).await?;
+        if response.status() == StatusCode::SWITCHING_PROTOCOLS
+            && upgrade.as_ref().is_none_or(Upgrade::is_connect)
+        {
+            // RFC 9110, section 15.2.2, has it for a request with Upgrade only.
+            let message = "the endpoint switches protocols, which nobody has asked for";
+            return Err(Fault::new(Kind::BackendProtocol, message));
+        }
         if let (Some(visit), Some(endpoint)) = (visit, record.endpoint()) {
             visit.answer(response.headers_mut(), backend.digest, endpoint);
         }
@@ -439,20 +447,19 @@ fn preflight(headers: HeaderMap) -> Answer {
 fn redirect(
     connection: &Connection,
     redirect: &Redirect,
-    request: Request<Incoming>,
+    (mut parts, mut body): (Parts, Unread),
     present: Present,
     destination: &Destination,
     selected: &Selected<'_>,
     chain: &Chain<'_>,
 ) -> Result<Answer, Fault> {
-    let (mut parts, body) = request.into_parts();
     let location = location(redirect, &parts, destination, selected.matched)?;
-    if chain.mirrors() && upgrade::Upgrade::asked(&mut parts, present).is_none() {
+    if chain.mirrors() && Upgrade::asked(&mut parts, &mut body, present).is_none() {
         // Nobody else gets the request.
         let grpc = present.is_grpc() && parts.version == Version::HTTP_2;
         head::strip_hop_by_hop(&mut parts.headers, present);
         let copies = chain.on_request(&mut parts, selected.matched);
-        let mut body = RequestBody::new(body, None);
+        let mut body = RequestBody::new(body, present.length(&parts.headers), None);
         mirror::start(&connection.worker, copies, grpc, &mut body);
         mirror::read_for_mirrors(body);
     }
@@ -495,7 +502,7 @@ fn refuse(
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
     if fault.kind == Kind::BadRequest {
         // RFC 9112, section 9.6: after a message whose framing is in doubt nothing else is read.
-        headers.insert(CONNECTION, HeaderValue::from_static("close"));
+        close(connection, headers);
     }
     *response.status_mut() = fault.status();
     *response.body_mut() = ResponseBody::text(format!("weft: {fault}\n"));
@@ -510,6 +517,13 @@ fn gone(connection: &Connection) -> Response<ResponseBody> {
     *response.status_mut() = StatusCode::SERVICE_UNAVAILABLE;
     let headers: &mut HeaderMap = response.headers_mut();
     headers.insert(REASON, HeaderValue::from_static("service_gone"));
-    headers.insert(CONNECTION, HeaderValue::from_static("close"));
+    close(connection, headers);
     response
+}
+
+/// The answer is the connection's last one, if it is one of HTTP/1: in HTTP/2 no header can say that.
+fn close(connection: &Connection, headers: &mut HeaderMap) {
+    if connection.http2.is_none() {
+        headers.insert(CONNECTION, HeaderValue::from_static("close"));
+    }
 }

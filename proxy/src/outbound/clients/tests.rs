@@ -13,7 +13,7 @@ fn limits() -> Limits {
 
 /// A connection of HTTP/2 that is looked at every second.
 struct Scenario {
-    activity: Arc<Activity>,
+    activity: Rc<Activity>,
     clients: Clients,
     now: Instant,
     limits: Limits,

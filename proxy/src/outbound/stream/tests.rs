@@ -25,12 +25,12 @@ fn frame(kind: u8, flags: u8, payload: &[u8]) -> Vec<u8> {
 /// A client that has sent `bytes`, and whose connection is read from as h2 does it.
 struct Reader {
     stream: ClientStream,
-    activity: Arc<Activity>,
+    activity: Rc<Activity>,
     _client: TcpStream,
 }
 
 impl Reader {
-    async fn of(bytes: &[u8], pace: &Arc<Pace>) -> Self {
+    async fn of(bytes: &[u8], pace: &Rc<Pace>) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let mut client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
         let (stream, _) = listener.accept().await.unwrap();

@@ -7,8 +7,9 @@ use hyper::body::Incoming;
 use hyper::client::conn::http2::{self, SendRequest};
 use hyper_util::rt::TokioIo;
 
-use crate::backend::LocalExecutor;
-use crate::testing::{Body, Mesh, RawBackend, Server, empty, eventually, run, text, with_trailers};
+use crate::testing::{
+    Body, LocalExecutor, Mesh, RawBackend, Server, empty, eventually, run, text, with_trailers,
+};
 
 /// An HTTP/2 connection of a client.
 pub(super) async fn connect(mesh: &Mesh, original: std::net::SocketAddr) -> SendRequest<Body> {

@@ -1,5 +1,12 @@
 //! Upgrades and CONNECT: both sides agree, then bytes pass unread.
 
+use std::net::SocketAddr;
+
+use bytes::Bytes;
+use h2::client::{ResponseFuture, SendRequest};
+use h2::{Reason, RecvStream, SendStream};
+use http::{Method, Request};
+
 use crate::testing::{Mesh, Peer, RawBackend, eventually, run};
 
 const WEBSOCKET: &str = "GET /chat HTTP/1.1\r\nhost: svc\r\nconnection: keep-alive, Upgrade\r\n\
@@ -170,5 +177,153 @@ fn a_refused_connect_ends_the_connection() {
         assert_eq!(answer.header("connection"), Some("close"));
         client.end().await;
         assert!(server.is_silent(), "what follows was taken for a request");
+    });
+}
+
+#[test]
+fn a_switch_that_nobody_has_asked_for_is_no_answer() {
+    run(async {
+        for (target, host) in [("GET /", "svc"), ("CONNECT svc:1", "svc:1")] {
+            let (_mesh, mut client, backend) = pair().await;
+            client.send(format!("{target} HTTP/1.1\r\nhost: {host}\r\n\r\n")).await;
+            let mut server = backend.accept().await;
+            server.head().await;
+            server.send(SWITCHED).await;
+            let answer = client.message().await;
+            assert_eq!(answer.status(), 502, "{target}");
+            assert_eq!(answer.header("x-weft-reason"), Some("backend_protocol"));
+        }
+    });
+}
+
+/// A client's connection of HTTP/2.
+async fn http2(mesh: &Mesh, service: SocketAddr) -> SendRequest<Bytes> {
+    let stream = mesh.connect(service).await.stream;
+    let (sender, connection) = h2::client::handshake(stream).await.unwrap();
+    tokio::task::spawn_local(async move {
+        // How it ends shows in the requests.
+        let _ = connection.await;
+    });
+    sender
+}
+
+/// CONNECT on a stream of that connection, and its head at the backend.
+async fn connect(
+    client: &mut SendRequest<Bytes>,
+    backend: &RawBackend,
+) -> (ResponseFuture, SendStream<Bytes>, Peer) {
+    let mut request = Request::new(());
+    *request.method_mut() = Method::CONNECT;
+    *request.uri_mut() = "db.example:5432".parse().unwrap();
+    let (answer, stream) = client.send_request(request, false).unwrap();
+    let mut server = backend.accept().await;
+    let request = server.head().await;
+    assert_eq!(request.line, "CONNECT db.example:5432 HTTP/1.1");
+    assert_eq!(request.sorted(), ["host: db.example:5432"]);
+    (answer, stream, server)
+}
+
+/// So many bytes of an answer.
+async fn read(stream: &mut RecvStream, length: usize) -> Vec<u8> {
+    let mut seen = Vec::new();
+    while seen.len() < length {
+        let data = stream.data().await.unwrap().unwrap();
+        stream.flow_control().release_capacity(data.len()).unwrap();
+        seen.extend_from_slice(&data);
+    }
+    seen
+}
+
+#[test]
+fn connect_of_http2_makes_its_stream_a_tunnel() {
+    run(async {
+        let mesh = Mesh::new();
+        let backend = RawBackend::listen().await;
+        let service = mesh.service("default/svc", "http", &[backend.addr]);
+        let mut client = http2(&mesh, service).await;
+        let (answer, mut up, mut server) = connect(&mut client, &backend).await;
+        server.send("HTTP/1.1 200 OK\r\ncontent-length: 7\r\n\r\nhello").await;
+        let answer = answer.await.unwrap();
+        assert_eq!((answer.status().as_u16(), answer.headers().get("content-length")), (200, None));
+        let mut down = answer.into_body();
+        assert_eq!(read(&mut down, 5).await, b"hello");
+        for round in 0..3 {
+            up.send_data(Bytes::from(vec![0, 0xff, round]), false).unwrap();
+            server.expect([0, 0xff, round]).await;
+            server.send([0xfe, round]).await;
+            assert_eq!(read(&mut down, 2).await, [0xfe, round]);
+        }
+        // The request is over, its connection is not; both keep a drain waiting.
+        assert_eq!(mesh.requests(&["status=\"200\"", "reason=\"\""]), 1);
+        assert_eq!(mesh.shared.drain.open(), 2);
+        // One side ends; the other goes on for as long as it likes.
+        up.send_data("last".into(), true).unwrap();
+        assert_eq!(server.rest().await, "last");
+        let large: Vec<u8> = (0..1_000_000_u32).map(|at| (at % 251) as u8).collect();
+        let ((), seen) = tokio::join!(server.send(&large), read(&mut down, large.len()));
+        assert!(seen == large, "other bytes");
+        drop(server);
+        // The frame that ends it may be an empty one.
+        while let Some(data) = down.data().await {
+            assert_eq!(data.unwrap(), "");
+        }
+        eventually("the tunnel is closed", || mesh.shared.drain.open() == 1).await;
+    });
+}
+
+#[test]
+fn a_refused_connect_of_http2_is_an_answer_like_any_other() {
+    run(async {
+        let mesh = Mesh::new();
+        let backend = RawBackend::listen().await;
+        let service = mesh.service("default/svc", "http", &[backend.addr]);
+        let mut client = http2(&mesh, service).await;
+        for _ in 0..2 {
+            let (answer, mut up, mut server) = connect(&mut client, &backend).await;
+            up.send_data("for the tunnel".into(), false).unwrap();
+            server.send("HTTP/1.1 405 Method Not Allowed\r\ncontent-length: 2\r\n\r\nno").await;
+            let answer = answer.await.unwrap();
+            assert_eq!(answer.status(), 405);
+            assert_eq!(read(&mut answer.into_body(), 2).await, b"no");
+        }
+    });
+}
+
+#[test]
+fn a_length_of_what_has_none_is_refused() {
+    run(async {
+        let mesh = Mesh::new();
+        let backend = RawBackend::listen().await;
+        let service = mesh.service("default/svc", "http", &[backend.addr]);
+        let mut client = http2(&mesh, service).await;
+        let request = Request::connect("db.example:5432").header("content-length", "3");
+        let (answer, mut up) = client.send_request(request.body(()).unwrap(), false).unwrap();
+        up.send_data("abc".into(), true).unwrap();
+        assert_eq!(answer.await.unwrap().status(), 400);
+    });
+}
+
+#[test]
+fn a_tunnel_of_http2_breaks_on_both_sides() {
+    run(async {
+        let mesh = Mesh::new();
+        let backend = RawBackend::listen().await;
+        let service = mesh.service("default/svc", "http", &[backend.addr]);
+        let mut client = http2(&mesh, service).await;
+
+        let (answer, mut up, mut server) = connect(&mut client, &backend).await;
+        server.send("HTTP/1.1 200 OK\r\n\r\n").await;
+        let _down = answer.await.unwrap();
+        up.send_reset(Reason::CANCEL);
+        server.end().await;
+
+        let (answer, _up, server) = connect(&mut client, &backend).await;
+        let mut server = server;
+        server.send("HTTP/1.1 200 OK\r\n\r\n").await;
+        let mut down = answer.await.unwrap().into_body();
+        server.reset();
+        let error = down.data().await.unwrap().unwrap_err();
+        assert_eq!(error.reason(), Some(Reason::CONNECT_ERROR));
+        eventually("the tunnels are closed", || mesh.shared.drain.open() == 1).await;
     });
 }
