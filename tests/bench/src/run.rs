@@ -43,6 +43,12 @@ pub(crate) struct Length {
 }
 
 impl Rounds {
+    /// Those of a kind of work: more of the one whose figures are nearest to what is asked.
+    pub(crate) fn of(self, work: Work) -> Rounds {
+        let often = if work == Work::Http1 { 2 } else { 1 };
+        Rounds { count: self.count * often, ..self }
+    }
+
     /// Those at a fixed rate.
     pub(crate) fn paced(self) -> Rounds {
         Rounds { count: self.count * PACED_TURNS, turn: self.turn / PACED_PART }
@@ -186,7 +192,7 @@ impl Bench {
                 _ => "1/s",
             },
         ));
-        let rounds = self.length.rounds;
+        let rounds = self.length.rounds.of(work);
         for round in rounds.of_pass(pass) {
             for proxy in in_turn(round) {
                 let Some(target) = proxy.target(work) else { continue };
