@@ -201,7 +201,8 @@ async fn to_service(
             let connections = worker.shared.metrics.connections();
             let ended = if let Some(activity) = activity {
                 connections.detected("http2");
-                http2::serve(&worker, stream, connection, activity).await
+                // Boxed: its state is large, and a connection of HTTP/1 would have room for it.
+                Box::pin(http2::serve(&worker, stream, connection, activity)).await
             } else {
                 connections.detected("http1");
                 http1::serve(&worker, stream, connection).await

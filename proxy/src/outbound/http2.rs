@@ -51,8 +51,10 @@ pub(super) async fn serve(
         .handshake::<_, Bytes>(ClientStream::new(stream, activity.clone()));
     let mut watch = worker.shared.drain.watch();
     let result = async {
-        let mut handshake = pin!(handshake);
-        let mut requests = in_turns(&activity, |cx| handshake.as_mut().poll(cx)).await?;
+        let mut requests = {
+            let mut handshake = pin!(handshake);
+            in_turns(&activity, |cx| handshake.as_mut().poll(cx)).await?
+        };
         let mut draining = pin!(watch.draining());
         let mut told = false;
         in_turns(&activity, |cx| {
