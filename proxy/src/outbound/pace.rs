@@ -11,8 +11,10 @@ use std::cell::Cell;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-/// What a turn may cost, [`FRAME_COST`] and its like being the unit: 16 requests, or 64 other frames.
-pub(super) const TURN: u32 = 64;
+/// What a turn may cost, [`FRAME_COST`] and its like being the unit: 24 requests, or 96 other frames. That is
+/// 16 calls of gRPC with all that belongs to them: a client may send their heads first and their messages
+/// after, and a request whose message is in the next turn is looked at once more for it.
+pub(super) const TURN: u32 = 96;
 
 /// The same of a slow connection: its first frames and a request with all that belongs to it.
 pub(super) const SLOW_TURN: u32 = 8;

@@ -8,6 +8,7 @@ use crate::outbound::pace::{Pace, SLOW_PAUSE, SLOW_TURN, TURN};
 use crate::testing::{Mesh, run};
 
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+const DATA: u8 = 0;
 const HEADERS: u8 = 1;
 const RST_STREAM: u8 = 3;
 const PING: u8 = 6;
@@ -97,10 +98,22 @@ fn a_turn_ends_with_its_frames_and_nothing_is_lost() {
     });
 }
 
+/// Heads first, as clients send them that have many at once.
+#[test]
+fn sixteen_calls_come_with_their_messages() {
+    run(async {
+        let heads = frame(HEADERS, 4, &[0x82; 10]).repeat(16);
+        let messages = frame(DATA, 1, &[b'x'; 64]).repeat(16);
+        let bytes = [PREFACE, &heads, &messages].concat();
+        let mut reader = Reader::of(&bytes, &Pace::new()).await;
+        assert!(reader.next_turn().await == bytes, "not in one turn");
+    });
+}
+
 #[test]
 fn content_is_read_in_one_turn() {
     run(async {
-        let bytes = [PREFACE, &frame(0, 0, &[b'x'; 16_000]).repeat(20)].concat();
+        let bytes = [PREFACE, &frame(DATA, 0, &[b'x'; 16_000]).repeat(20)].concat();
         let mut reader = Reader::of(&bytes, &Pace::new()).await;
         let mut read = 0;
         // What has yet to come through the kernel has its own.
