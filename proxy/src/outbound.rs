@@ -53,8 +53,8 @@ pub(crate) struct Accepted {
     pub(crate) original: SocketAddr,
 }
 
-/// Accepts until the worker's runtime ends.
-pub(crate) async fn accept(worker: Rc<Worker>, listener: TcpListener) {
+/// Accepts on `port`, the listener's, until the worker's runtime ends.
+pub(crate) async fn accept(worker: Rc<Worker>, listener: TcpListener, port: u16) {
     let connections = worker.shared.metrics.clone();
     let connections = connections.connections();
     let Limits { max_connections, .. } = worker.shared.limits;
@@ -76,7 +76,7 @@ pub(crate) async fn accept(worker: Rc<Worker>, listener: TcpListener) {
         match listener.accept().await {
             Ok((stream, client)) => {
                 accepted += 1;
-                tokio::task::spawn_local(serve(worker.clone(), stream, client));
+                tokio::task::spawn_local(serve(worker.clone(), stream, client, port));
             }
             Err(error) if is_of_one_connection(&error) => {}
             Err(error) => {
@@ -115,9 +115,10 @@ fn is_of_one_connection(error: &io::Error) -> bool {
     )
 }
 
-async fn serve(worker: Rc<Worker>, stream: TcpStream, client: SocketAddr) {
+async fn serve(worker: Rc<Worker>, stream: TcpStream, client: SocketAddr, port: u16) {
     let _open = Open::new(worker.shared.metrics.clone());
-    if let Err(error) = serve_accepted(worker, stream, client).await {
+    // Boxed here, where it is made: on its way into a task tokio moves a future half a dozen times.
+    if let Err(error) = Box::pin(serve_accepted(worker, stream, client, port)).await {
         tracing::debug!(%client, %error, "connection ended");
     }
 }
@@ -142,15 +143,14 @@ async fn serve_accepted(
     worker: Rc<Worker>,
     stream: TcpStream,
     client: SocketAddr,
+    port: u16,
 ) -> io::Result<()> {
-    let local = stream.local_addr()?;
-    let original = socket::original_destination(&stream, local)?;
-    if original == local {
+    let Some(original) = socket::original_destination(&stream, client, port)? else {
         // Dialled, not redirected: to pass it on would be to dial ourselves, for ever.
         worker.shared.metrics.connections().loop_refused();
-        tracing::warn!(%client, %local, "connection refused: it was made to the proxy's own port");
+        tracing::warn!(%client, port, "connection refused: it was made to the proxy's own port");
         return Ok(());
-    }
+    };
     serve_redirected(worker, Accepted { stream, client, original }).await
 }
 

@@ -91,13 +91,14 @@ pub(crate) fn poll_write_pieces(
     stream.poll_write(cx, &one[..length])
 }
 
-/// Where a redirected connection was meant to go (SO_ORIGINAL_DST, IP6T_SO_ORIGINAL_DST). For a
-/// connection that was not redirected, `local`, its own address.
+/// Where a redirected connection was meant to go (SO_ORIGINAL_DST, IP6T_SO_ORIGINAL_DST); None for one that
+/// was not redirected. `client` is its other end, `port` the one that it was accepted on.
 pub(crate) fn original_destination(
     stream: &TcpStream,
-    local: SocketAddr,
-) -> io::Result<SocketAddr> {
-    let original = match local {
+    client: SocketAddr,
+    port: u16,
+) -> io::Result<Option<SocketAddr>> {
+    let original = match client {
         SocketAddr::V4(_) => getsockopt(stream, sockopt::OriginalDst).map(|addr| {
             // The kernel's fields are in network order.
             let ip = Ipv4Addr::from(u32::from_be(addr.sin_addr.s_addr));
@@ -109,9 +110,11 @@ pub(crate) fn original_destination(
         }),
     };
     match original {
-        Ok(original) => Ok(original),
+        // What is not redirected was dialled as it is: at its own address, of which the port is known.
+        Ok(original) if original.port() == port && original == stream.local_addr()? => Ok(None),
+        Ok(original) => Ok(Some(original)),
         // No entry in the connection table: nobody redirected it.
-        Err(nix::errno::Errno::ENOENT | nix::errno::Errno::ENOPROTOOPT) => Ok(local),
+        Err(nix::errno::Errno::ENOENT | nix::errno::Errno::ENOPROTOOPT) => Ok(None),
         Err(errno) => Err(errno.into()),
     }
 }

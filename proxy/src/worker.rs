@@ -244,8 +244,9 @@ pub fn run(
     runtime.block_on(async move {
         let worker = Worker::start(shared);
         for listener in listeners {
+            let port = listener.local_addr()?.port();
             let listener = tokio::net::TcpListener::from_std(listener)?;
-            tokio::task::spawn_local(outbound::accept(worker.clone(), listener));
+            tokio::task::spawn_local(outbound::accept(worker.clone(), listener, port));
         }
         // The sender going away means the same as its word.
         let _ = stop.wait_for(|stop| *stop).await;

@@ -30,7 +30,7 @@ impl Body {
         Self { stream, left, next: Next::Data }
     }
 
-    /// What comes next, of a request: of all that may break it off nothing is its end.
+    /// What comes next of a request, which whatever breaks it off has not ended.
     pub(crate) fn poll_next(
         &mut self,
         cx: &mut Context<'_>,

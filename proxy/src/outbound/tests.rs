@@ -257,7 +257,7 @@ fn a_connection_to_the_proxy_itself_is_refused() {
         let mesh = Mesh::new();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let addr = listener.local_addr().unwrap();
-        tokio::task::spawn_local(super::accept(mesh.worker.clone(), listener));
+        tokio::task::spawn_local(super::accept(mesh.worker.clone(), listener, addr.port()));
         for count in 1..=3 {
             let mut client = Peer::new(tokio::net::TcpStream::connect(addr).await.unwrap());
             assert_eq!(client.rest().await, "");

@@ -106,9 +106,9 @@ pub(crate) enum Plan<'t> {
 /// Answers a request, of which `body` is not read yet.
 ///
 /// One box holds all that a request needs until its answer's head: who serves the connection moves what this
-/// function returns several times, and hyper keeps room for it while a connection is idle. The box is there before what
-/// is in it, some 3 KiB that would be copied into it otherwise; and neither this nor [`route`] is an
-/// `async fn`, which moves what it is given once more.
+/// function returns several times, and hyper keeps room for it while a connection is idle. The box is there
+/// before what is in it, some 3 KiB that would be copied into it otherwise; and neither this nor [`route`] is
+/// an `async fn`, which moves what it is given once more.
 pub(crate) fn serve(
     connection: Rc<Connection>,
     head: Parts,

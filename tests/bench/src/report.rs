@@ -13,7 +13,7 @@ use crate::asked::{Verdict, asked};
 use crate::measure::{Estimate, Measure, Spread, Work};
 use crate::plot;
 use crate::proxy::Proxy;
-use crate::run::{Results, Rounds};
+use crate::run::{Pace, Results, Rounds};
 
 /// `report.json`.
 #[derive(Debug, Serialize)]
@@ -128,14 +128,14 @@ fn page(results: &Results, entries: &[Entry<'_>]) -> Result<String> {
             results.repeated
         )?;
     }
-    if let Some(rate) = results.rate {
+    if let Some(Pace { rate, awake }) = results.pace {
         let Rounds { count, turn } = results.length.rounds.paced();
         writeln!(
             page,
-            "Latencies are at {rate:.0} requests/s, of {count} rounds of {} ms, less those of the backend\n\
-             itself. {}\n",
+            "Latencies are at {rate:.0} requests/s, of {count} rounds of {} ms, less those of the\n\
+             backend itself. {}\n",
             turn.as_millis(),
-            if results.awake {
+            if awake {
                 "Cores do not halt meanwhile: to wake one of a virtual machine takes its host\n\
                  longer than a proxy takes for a request."
             } else {

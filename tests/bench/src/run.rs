@@ -75,9 +75,15 @@ pub(crate) struct Results {
     pub(crate) length: Length,
     /// Turns that were done again.
     pub(crate) repeated: u32,
-    /// Requests a second of the runs at a fixed rate.
-    pub(crate) rate: Option<f64>,
-    /// Cores did not halt while these were under way.
+    pub(crate) pace: Option<Pace>,
+}
+
+/// Of the runs at a fixed rate.
+#[derive(Clone, Copy)]
+pub(crate) struct Pace {
+    /// Requests a second.
+    pub(crate) rate: f64,
+    /// Cores do not halt meanwhile.
     pub(crate) awake: bool,
 }
 
@@ -107,10 +113,8 @@ struct Bench {
     repeated: Cell<u32>,
     /// In the order in which they were begun.
     measures: Vec<Measure>,
-    /// Requests a second of the runs at a fixed rate.
-    rate: Option<f64>,
-    /// Cores do not halt while these are under way.
-    awake: bool,
+    /// The same for the whole run.
+    pace: Option<Pace>,
 }
 
 /// Runs everything.
@@ -126,8 +130,7 @@ pub(crate) fn run(options: &Options, cores: Cores, length: Length) -> Result<Res
         start: Instant::now(),
         repeated: Cell::new(0),
         measures: Vec::new(),
-        rate: None,
-        awake: false,
+        pace: None,
     };
     for proxy in Proxy::PROCESSES {
         bench.processes.insert(proxy, proxy.start(options, cores)?);
@@ -150,8 +153,8 @@ pub(crate) fn run(options: &Options, cores: Cores, length: Length) -> Result<Res
     for measure in &mut bench.measures {
         measure.less(Proxy::Direct);
     }
-    let Bench { measures, rate, awake, repeated, .. } = bench;
-    Ok(Results { measures, length, repeated: repeated.get(), rate, awake })
+    let Bench { measures, pace, repeated, .. } = bench;
+    Ok(Results { measures, length, repeated: repeated.get(), pace })
 }
 
 impl Bench {
@@ -219,16 +222,19 @@ impl Bench {
         if !self.wants(asked::LATENCY[0].2) {
             return Ok(());
         }
-        let rate = self.fixed_rate(self.length.rounds.turn)?;
+        let known = self.pace.map(|pace| pace.rate);
+        let rate = known.map_or_else(|| self.half_of_envoy(), Ok)?;
         let rounds = self.length.rounds.paced();
         let measures = asked::LATENCY
             .map(|(_, typical, name)| self.measure(Measure::added(name, "µs", typical)));
         let direct = Proxy::Direct.target(Work::Http1).context("the backend's address")?;
         let awake = Awake::request();
-        if let Err(error) = &awake {
+        if self.pace.is_none()
+            && let Err(error) = &awake
+        {
             self.say(&format!("cores halt between requests, which is in all times: {error:#}"));
         }
-        self.awake = awake.is_ok();
+        self.pace = Some(Pace { rate, awake: awake.is_ok() });
         for round in rounds.of_pass(pass) {
             let times = self.undisturbed(|| load::paced::paced(&direct, rate, rounds.turn))?;
             self.note(measures, Proxy::Direct, &times);
@@ -248,22 +254,20 @@ impl Bench {
         Ok(())
     }
 
-    /// Half of what Envoy can take, the same for the whole run.
-    fn fixed_rate(&mut self, turn: Duration) -> Result<f64> {
-        if let Some(rate) = self.rate {
-            return Ok(rate);
-        }
+    /// Half of what Envoy can take, in requests a second.
+    fn half_of_envoy(&self) -> Result<f64> {
         let title = asked::rate(Work::Http1);
         let known = self.measures.iter().find(|measure| measure.name == title);
         let capacity = match known.and_then(|measure| measure.typical(Proxy::Envoy)) {
             Some(capacity) => capacity,
             None => {
                 let target = Proxy::Envoy.target(Work::Http1).context("Envoy's address")?;
-                let used = self.measured(Proxy::Envoy, Work::Http1, &target, turn)?;
+                let used =
+                    self.measured(Proxy::Envoy, Work::Http1, &target, self.length.rounds.turn)?;
                 used.requests as f64 / used.seconds
             }
         };
-        Ok(*self.rate.insert(capacity / 2.0))
+        Ok(capacity / 2.0)
     }
 
     /// Where the measure of that name is; `new`, if there is none yet.

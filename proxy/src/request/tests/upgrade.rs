@@ -1,7 +1,5 @@
 //! Upgrades and CONNECT: both sides agree, then bytes pass unread.
 
-use std::net::SocketAddr;
-
 use bytes::Bytes;
 use h2::client::{ResponseFuture, SendRequest};
 use h2::{Reason, RecvStream, SendStream};
@@ -196,15 +194,15 @@ fn a_switch_that_nobody_has_asked_for_is_no_answer() {
     });
 }
 
-/// A client's connection of HTTP/2.
-async fn http2(mesh: &Mesh, service: SocketAddr) -> SendRequest<Bytes> {
-    let stream = mesh.connect(service).await.stream;
-    let (sender, connection) = h2::client::handshake(stream).await.unwrap();
+/// [`pair`], with a client of HTTP/2.
+async fn http2_pair() -> (Mesh, SendRequest<Bytes>, RawBackend) {
+    let (mesh, client, backend) = pair().await;
+    let (sender, connection) = h2::client::handshake(client.stream).await.unwrap();
     tokio::task::spawn_local(async move {
         // How it ends shows in the requests.
         let _ = connection.await;
     });
-    sender
+    (mesh, sender, backend)
 }
 
 /// CONNECT on a stream of that connection, and its head at the backend.
@@ -237,10 +235,7 @@ async fn read(stream: &mut RecvStream, length: usize) -> Vec<u8> {
 #[test]
 fn connect_of_http2_makes_its_stream_a_tunnel() {
     run(async {
-        let mesh = Mesh::new();
-        let backend = RawBackend::listen().await;
-        let service = mesh.service("default/svc", "http", &[backend.addr]);
-        let mut client = http2(&mesh, service).await;
+        let (mesh, mut client, backend) = http2_pair().await;
         let (answer, mut up, mut server) = connect(&mut client, &backend).await;
         server.send("HTTP/1.1 200 OK\r\ncontent-length: 7\r\n\r\nhello").await;
         let answer = answer.await.unwrap();
@@ -274,10 +269,7 @@ fn connect_of_http2_makes_its_stream_a_tunnel() {
 #[test]
 fn a_refused_connect_of_http2_is_an_answer_like_any_other() {
     run(async {
-        let mesh = Mesh::new();
-        let backend = RawBackend::listen().await;
-        let service = mesh.service("default/svc", "http", &[backend.addr]);
-        let mut client = http2(&mesh, service).await;
+        let (_mesh, mut client, backend) = http2_pair().await;
         for _ in 0..2 {
             let (answer, mut up, mut server) = connect(&mut client, &backend).await;
             up.send_data("for the tunnel".into(), false).unwrap();
@@ -292,10 +284,7 @@ fn a_refused_connect_of_http2_is_an_answer_like_any_other() {
 #[test]
 fn a_length_of_what_has_none_is_refused() {
     run(async {
-        let mesh = Mesh::new();
-        let backend = RawBackend::listen().await;
-        let service = mesh.service("default/svc", "http", &[backend.addr]);
-        let mut client = http2(&mesh, service).await;
+        let (_mesh, mut client, _backend) = http2_pair().await;
         let request = Request::connect("db.example:5432").header("content-length", "3");
         let (answer, mut up) = client.send_request(request.body(()).unwrap(), false).unwrap();
         up.send_data("abc".into(), true).unwrap();
@@ -306,10 +295,7 @@ fn a_length_of_what_has_none_is_refused() {
 #[test]
 fn a_tunnel_of_http2_breaks_on_both_sides() {
     run(async {
-        let mesh = Mesh::new();
-        let backend = RawBackend::listen().await;
-        let service = mesh.service("default/svc", "http", &[backend.addr]);
-        let mut client = http2(&mesh, service).await;
+        let (mesh, mut client, backend) = http2_pair().await;
 
         let (answer, mut up, mut server) = connect(&mut client, &backend).await;
         server.send("HTTP/1.1 200 OK\r\n\r\n").await;
@@ -317,8 +303,7 @@ fn a_tunnel_of_http2_breaks_on_both_sides() {
         up.send_reset(Reason::CANCEL);
         server.end().await;
 
-        let (answer, _up, server) = connect(&mut client, &backend).await;
-        let mut server = server;
+        let (answer, _up, mut server) = connect(&mut client, &backend).await;
         server.send("HTTP/1.1 200 OK\r\n\r\n").await;
         let mut down = answer.await.unwrap().into_body();
         server.reset();
