@@ -265,6 +265,8 @@ async fn detect(
     loop {
         first.reserve(FIRST_READ);
         let read = tokio::select! {
+            // What has come already needs no timer.
+            biased;
             read = stream.read_buf(&mut first) => read?,
             () = &mut deadline => {
                 if is_http {
@@ -320,6 +322,7 @@ async fn client_hello(
         }
         first.reserve(FIRST_READ);
         let read = tokio::select! {
+            biased;
             read = stream.read_buf(first) => read?,
             () = &mut deadline => {
                 let message = format!("no whole ClientHello within {} s", patience.as_secs());

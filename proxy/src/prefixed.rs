@@ -34,6 +34,7 @@ pub(crate) struct WeakHandle(Weak<Shared>);
 struct Shared {
     reset: AtomicBool,
     over: AtomicBool,
+    is_last: AtomicBool,
     /// [`Phase`]
     phase: AtomicU32,
 }
@@ -78,6 +79,7 @@ impl Default for Handle {
         Self(Arc::new(Shared {
             reset: AtomicBool::new(false),
             over: AtomicBool::new(false),
+            is_last: AtomicBool::new(false),
             phase: AtomicU32::new(0),
         }))
     }
@@ -96,6 +98,16 @@ impl Handle {
 
     pub(crate) fn is_over(&self) -> bool {
         self.0.over.load(Ordering::Relaxed)
+    }
+
+    /// The request that has begun is the last one: the stream ends with its answer.
+    pub(crate) fn set_last(&self) {
+        self.0.is_last.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether all that is still to be written is there, and the stream's end comes behind it.
+    fn is_ending(&self) -> bool {
+        self.0.is_last.load(Ordering::Relaxed) && self.phase().is_idle()
     }
 
     pub(crate) fn downgrade(&self) -> WeakHandle {
@@ -195,7 +207,11 @@ impl AsyncWrite for Prefixed {
         cx: &mut Context<'_>,
         buf: &[u8],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.get_mut().stream).poll_write(cx, buf)
+        let this = self.get_mut();
+        if this.handle.is_ending() {
+            return socket::poll_write_last(&mut this.stream, cx, &[io::IoSlice::new(buf)]);
+        }
+        Pin::new(&mut this.stream).poll_write(cx, buf)
     }
 
     fn poll_write_vectored(
@@ -203,7 +219,11 @@ impl AsyncWrite for Prefixed {
         cx: &mut Context<'_>,
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        socket::poll_write_pieces(&mut self.get_mut().stream, cx, bufs)
+        let this = self.get_mut();
+        if this.handle.is_ending() {
+            return socket::poll_write_last(&mut this.stream, cx, bufs);
+        }
+        socket::poll_write_pieces(&mut this.stream, cx, bufs)
     }
 
     fn is_write_vectored(&self) -> bool {

@@ -5,12 +5,13 @@ use std::io::{self, IoSlice};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener};
 use std::os::fd::AsFd;
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
+use nix::libc;
 use nix::sys::socket::{getsockopt, sockopt};
 use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
-use tokio::io::AsyncWrite;
+use tokio::io::{AsyncWrite, Interest};
 use tokio::net::TcpStream;
 
 /// Connections that wait to be accepted, at most; the kernel caps it at net.core.somaxconn.
@@ -74,21 +75,49 @@ pub(crate) fn poll_write_pieces(
     cx: &mut Context<'_>,
     pieces: &[IoSlice<'_>],
 ) -> Poll<io::Result<usize>> {
-    let stream = Pin::new(stream);
+    match put_together(pieces, &mut [0; ONE_PIECE]) {
+        Some(one) => Pin::new(stream).poll_write(cx, one),
+        None => Pin::new(stream).poll_write_vectored(cx, pieces),
+    }
+}
+
+/// The same before the stream's end: both go out in one segment, where they are small (send(2), MSG_MORE).
+/// An end that does not follow at once holds back what is written, for 200 ms.
+pub(crate) fn poll_write_last(
+    stream: &mut TcpStream,
+    cx: &mut Context<'_>,
+    pieces: &[IoSlice<'_>],
+) -> Poll<io::Result<usize>> {
+    let mut room = [0; ONE_PIECE];
+    let Some(one) = put_together(pieces, &mut room) else {
+        return Pin::new(stream).poll_write_vectored(cx, pieces);
+    };
+    let flags = libc::MSG_MORE | libc::MSG_NOSIGNAL;
+    let send = || SockRef::from(&*stream).send_with_flags(one, flags);
+    loop {
+        ready!(stream.poll_write_ready(cx))?;
+        match stream.try_io(Interest::WRITABLE, send) {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            sent => return Poll::Ready(sent),
+        }
+    }
+}
+
+/// The pieces as one, if there are few bytes or only one piece.
+fn put_together<'a>(pieces: &'a [IoSlice<'_>], room: &'a mut [u8; ONE_PIECE]) -> Option<&'a [u8]> {
     let mut filled = pieces.iter().filter(|piece| !piece.is_empty());
     if let (Some(piece), None) = (filled.next(), filled.next()) {
-        return stream.poll_write(cx, piece);
+        return Some(piece);
     }
     if pieces.iter().map(|piece| piece.len()).sum::<usize>() > ONE_PIECE {
-        return stream.poll_write_vectored(cx, pieces);
+        return None;
     }
-    let mut one = [0; ONE_PIECE];
     let mut length = 0;
     for piece in pieces {
-        one[length..length + piece.len()].copy_from_slice(piece);
+        room[length..length + piece.len()].copy_from_slice(piece);
         length += piece.len();
     }
-    stream.poll_write(cx, &one[..length])
+    Some(&room[..length])
 }
 
 /// Where a redirected connection was meant to go (SO_ORIGINAL_DST, IP6T_SO_ORIGINAL_DST); None for one that
