@@ -75,10 +75,10 @@ pub(crate) fn poll_write_pieces(
     cx: &mut Context<'_>,
     pieces: &[IoSlice<'_>],
 ) -> Poll<io::Result<usize>> {
-    match put_together(pieces, &mut [0; ONE_PIECE]) {
+    as_one(pieces, |one| match one {
         Some(one) => Pin::new(stream).poll_write(cx, one),
         None => Pin::new(stream).poll_write_vectored(cx, pieces),
-    }
+    })
 }
 
 /// The same before the stream's end: both go out in one segment, where they are small (send(2), MSG_MORE).
@@ -88,12 +88,38 @@ pub(crate) fn poll_write_last(
     cx: &mut Context<'_>,
     pieces: &[IoSlice<'_>],
 ) -> Poll<io::Result<usize>> {
-    let mut room = [0; ONE_PIECE];
-    let Some(one) = put_together(pieces, &mut room) else {
-        return Pin::new(stream).poll_write_vectored(cx, pieces);
-    };
-    let flags = libc::MSG_MORE | libc::MSG_NOSIGNAL;
-    let send = || SockRef::from(&*stream).send_with_flags(one, flags);
+    as_one(pieces, |one| match one {
+        Some(one) => poll_send(stream, cx, one, libc::MSG_MORE),
+        None => Pin::new(stream).poll_write_vectored(cx, pieces),
+    })
+}
+
+/// Hands the pieces on as one, if there are few bytes or only one piece.
+fn as_one<T>(pieces: &[IoSlice<'_>], then: impl FnOnce(Option<&[u8]>) -> T) -> T {
+    let mut filled = pieces.iter().filter(|piece| !piece.is_empty());
+    if let (Some(piece), None) = (filled.next(), filled.next()) {
+        return then(Some(piece));
+    }
+    if pieces.iter().map(|piece| piece.len()).sum::<usize>() > ONE_PIECE {
+        return then(None);
+    }
+    let mut one = [0; ONE_PIECE];
+    let mut length = 0;
+    for piece in pieces {
+        one[length..length + piece.len()].copy_from_slice(piece);
+        length += piece.len();
+    }
+    then(Some(&one[..length]))
+}
+
+/// Writes with flags of send(2).
+fn poll_send(
+    stream: &TcpStream,
+    cx: &mut Context<'_>,
+    bytes: &[u8],
+    flags: i32,
+) -> Poll<io::Result<usize>> {
+    let send = || SockRef::from(stream).send_with_flags(bytes, flags | libc::MSG_NOSIGNAL);
     loop {
         ready!(stream.poll_write_ready(cx))?;
         match stream.try_io(Interest::WRITABLE, send) {
@@ -101,23 +127,6 @@ pub(crate) fn poll_write_last(
             sent => return Poll::Ready(sent),
         }
     }
-}
-
-/// The pieces as one, if there are few bytes or only one piece.
-fn put_together<'a>(pieces: &'a [IoSlice<'_>], room: &'a mut [u8; ONE_PIECE]) -> Option<&'a [u8]> {
-    let mut filled = pieces.iter().filter(|piece| !piece.is_empty());
-    if let (Some(piece), None) = (filled.next(), filled.next()) {
-        return Some(piece);
-    }
-    if pieces.iter().map(|piece| piece.len()).sum::<usize>() > ONE_PIECE {
-        return None;
-    }
-    let mut length = 0;
-    for piece in pieces {
-        room[length..length + piece.len()].copy_from_slice(piece);
-        length += piece.len();
-    }
-    Some(&room[..length])
 }
 
 /// Where a redirected connection was meant to go (SO_ORIGINAL_DST, IP6T_SO_ORIGINAL_DST); None for one that

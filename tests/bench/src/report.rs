@@ -132,8 +132,8 @@ fn page(results: &Results, entries: &[Entry<'_>]) -> Result<String> {
         let Rounds { count, turn } = results.length.rounds.paced();
         writeln!(
             page,
-            "Latencies are at {rate:.0} requests/s, of {count} rounds of {} ms, less those of the\n\
-             backend itself. {}\n",
+            "Latencies are at {rate:.0} requests/s, each at some moment of a slot of its own, of\n\
+             {count} rounds of {} ms, less those of the backend itself. {}\n",
             turn.as_millis(),
             if awake {
                 "Cores do not halt meanwhile: to wake one of a virtual machine takes its host\n\

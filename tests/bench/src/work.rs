@@ -9,6 +9,10 @@ pub(crate) const BACKEND: Ipv4Addr = Ipv4Addr::new(10, 244, 0, 1);
 /// Where the backend tells its counts, on loopback.
 pub(crate) const COUNTS: u16 = 9000;
 
+/// Where the backend is asked to be a client at a fixed rate, on loopback: `target rate seconds`, to be
+/// answered with the requests' times in microseconds.
+pub(crate) const PACE: u16 = 9001;
+
 /// The answer to most requests.
 pub(crate) const SMALL: &[u8] = &[b'x'; 64];
 /// Takes 1 MiB and answers with 1 MiB.
@@ -41,6 +45,11 @@ impl Version {
     pub(crate) const fn port(self, http2: bool) -> u16 {
         (if http2 { 9021 } else { 9011 }) + self as u16
     }
+}
+
+/// The request that is answered with [`SMALL`].
+pub(crate) fn small_request(host: &str) -> Vec<u8> {
+    format!("GET / HTTP/1.1\r\nHost: {host}\r\nend-user: jason\r\n\r\n").into()
 }
 
 /// Spawns hyper's HTTP/2 tasks on the thread that calls it.

@@ -22,6 +22,7 @@ use tokio::net::{TcpListener, TcpStream};
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 mod http1;
+mod pace;
 #[path = "../../work.rs"]
 mod work;
 
@@ -85,6 +86,13 @@ async fn main() -> anyhow::Result<()> {
             tokio::task::spawn_local(accept(listener, state.clone(), version, http2));
         }
     }
+    let pacing = TcpListener::bind((Ipv4Addr::LOCALHOST, work::PACE)).await?;
+    tokio::task::spawn_local(async move {
+        while let Ok((stream, _)) = pacing.accept().await {
+            // Who asks learns what has failed.
+            let _ = pace::serve(stream).await;
+        }
+    });
     let counts = TcpListener::bind((Ipv4Addr::LOCALHOST, COUNTS)).await?;
     loop {
         // One line per connection: how many requests each version has had.
