@@ -207,11 +207,7 @@ impl AsyncWrite for Prefixed {
         cx: &mut Context<'_>,
         buf: &[u8],
     ) -> Poll<io::Result<usize>> {
-        let this = self.get_mut();
-        if this.handle.is_ending() {
-            return socket::poll_write_last(&mut this.stream, cx, &[io::IoSlice::new(buf)]);
-        }
-        Pin::new(&mut this.stream).poll_write(cx, buf)
+        self.poll_write_vectored(cx, &[io::IoSlice::new(buf)])
     }
 
     fn poll_write_vectored(
