@@ -166,6 +166,7 @@ pub(crate) async fn serve_redirected(worker: Rc<Worker>, accepted: Accepted) -> 
         }
         None => {
             worker.shared.metrics.connections().detected("passthrough");
+            socket::acknowledge(&accepted.stream);
             opaque::to_original(&worker, accepted.stream, original).await
         }
     }
@@ -213,6 +214,7 @@ async fn to_service(
             Ok(())
         }
         Detected::Tls | Detected::Other | Detected::Incomplete => {
+            socket::acknowledge(&accepted.stream);
             let is_routed = matches!(destination.streams, StreamRouting::Tls { .. });
             let hello = match detected {
                 Detected::Tls if is_routed => {
@@ -293,7 +295,7 @@ async fn detect(
                 return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "no request came"));
             }
             Detected::Incomplete if read == 0 => return Ok((Detected::Other, first)),
-            Detected::Incomplete => {}
+            Detected::Incomplete => socket::acknowledge(stream),
             detected => return Ok((detected, first)),
         }
     }

@@ -18,6 +18,10 @@ pub(crate) struct Prefixed {
     stream: TcpStream,
     first: Vec<u8>,
     read: usize,
+    /// Something was read of the stream.
+    has_read: bool,
+    /// See [`socket::acknowledge`].
+    acknowledges: bool,
     handle: Handle,
 }
 
@@ -46,9 +50,12 @@ pub(crate) struct Phase(u32);
 impl Phase {
     /// A head is awaited: of the first request, or one of which bytes have come.
     const HEAD: u32 = 0;
+    /// A request without a body is being answered.
     const REQUEST: u32 = 1;
     /// Between two requests.
     const IDLE: u32 = 2;
+    /// A request with a body, which follows.
+    const BODY: u32 = 3;
     const MASK: u32 = 3;
 
     fn with(self, what: u32) -> Self {
@@ -61,6 +68,11 @@ impl Phase {
 
     pub(crate) fn is_idle(self) -> bool {
         self.0 & Self::MASK == Self::IDLE
+    }
+
+    /// More of a request is to come.
+    fn is_within_request(self) -> bool {
+        matches!(self.0 & Self::MASK, Self::HEAD | Self::BODY)
     }
 
     /// How many heads have begun, the first one not among them.
@@ -100,7 +112,8 @@ impl Handle {
         self.0.over.load(Ordering::Relaxed)
     }
 
-    /// The request that has begun is the last one: the stream ends with its answer.
+    /// The request that has begun is the last one: who serves the stream ends it with the answer. Not to be
+    /// said of one with a body, which may not be read to its end by then.
     pub(crate) fn set_last(&self) {
         self.0.is_last.store(true, Ordering::Relaxed);
     }
@@ -119,8 +132,9 @@ impl Handle {
     }
 
     /// A head was read to its end.
-    pub(crate) fn request_begins(&self) {
-        self.set(self.phase().with(Phase::REQUEST));
+    pub(crate) fn request_begins(&self, has_body: bool) {
+        let what = if has_body { Phase::BODY } else { Phase::REQUEST };
+        self.set(self.phase().with(what));
     }
 
     pub(crate) fn request_ends(&self) {
@@ -147,7 +161,9 @@ impl WeakHandle {
 
 impl Prefixed {
     pub(crate) fn new(stream: TcpStream, first: Vec<u8>) -> Self {
-        Self { stream, first, read: 0, handle: Handle::default() }
+        let has_read = !first.is_empty();
+        let handle = Handle::default();
+        Self { stream, first, read: 0, has_read, acknowledges: false, handle }
     }
 
     /// What is left of the bytes that were read already; from now on only the stream is read.
@@ -192,9 +208,14 @@ impl AsyncRead for Prefixed {
             }
             return Poll::Ready(Ok(()));
         }
+        if this.has_read && !this.acknowledges && this.handle.phase().is_within_request() {
+            this.acknowledges = true;
+            socket::acknowledge(&this.stream);
+        }
         let before = buf.filled().len();
         let polled = Pin::new(&mut this.stream).poll_read(cx, buf);
         if buf.filled().len() > before {
+            this.has_read = true;
             this.handle.read();
         }
         polled

@@ -15,7 +15,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use socket2::{Domain, Socket, Type};
+use socket2::{Domain, SockRef, Socket, Type};
 use tokio::net::TcpListener;
 use weft_gamma::object::{
     self, EndpointSlice, Hints, InternalTraffic, NamespacedName, Object, Objects, Service,
@@ -249,10 +249,16 @@ impl Mesh {
 
     /// Opens a connection that was meant for `original`.
     pub(crate) async fn connect(&self, original: SocketAddr) -> Peer {
+        self.connect_watched(original).await.0
+    }
+
+    /// The same, with the socket that is served.
+    pub(crate) async fn connect_watched(&self, original: SocketAddr) -> (Peer, Socket) {
         let (client, stream) = connected().await;
+        let socket = SockRef::from(&stream).try_clone().unwrap();
         let accepted = Accepted { client: stream.peer_addr().unwrap(), original, stream };
         tokio::task::spawn_local(outbound::serve_redirected(self.worker.clone(), accepted));
-        Peer::new(client)
+        (Peer::new(client), socket)
     }
 
     /// One request on a connection of its own.

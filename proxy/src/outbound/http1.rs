@@ -7,9 +7,7 @@ use std::rc::Rc;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
-use http::header::{CONNECTION, HeaderValue};
-use http::request::Parts;
-use http::{Method, Request};
+use http::Request;
 use hyper::body::{Body, Incoming};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
@@ -51,9 +49,7 @@ pub(super) async fn serve(
             TokioIo::new(stream),
             service_fn(move |request: Request<Incoming>| {
                 let (head, body) = request.into_parts();
-                if is_last(&head, &body) {
-                    connection.stream.set_last();
-                }
+                connection.stream.request_begins(!body.is_end_stream());
                 request::serve(connection.clone(), head, Unread::Http1(body))
             }),
         )
@@ -92,15 +88,6 @@ pub(super) async fn serve(
             Some(verdict)
         }
     }
-}
-
-/// Whether hyper ends the stream as soon as it has written the answer. Some requests are not seen here of
-/// which that is so as well: what has a body may not be read to its end by then.
-fn is_last(head: &Parts, body: &Incoming) -> bool {
-    let closes = |value: &HeaderValue| value.as_bytes().eq_ignore_ascii_case(b"close");
-    head.headers.get(CONNECTION).is_some_and(closes)
-        && body.is_end_stream()
-        && head.method != Method::CONNECT
 }
 
 /// How long a head may take, from its first byte on; the first head from the connection's beginning

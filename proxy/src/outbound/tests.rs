@@ -1,5 +1,6 @@
 //! What becomes of a connection before it is HTTP, and of one that never is.
 
+mod acknowledge;
 mod streams;
 
 use std::net::SocketAddr;

@@ -19,6 +19,8 @@ pub(crate) struct Present {
     content_length: bool,
     transfer_encoding: bool,
     pub(crate) upgrade: bool,
+    /// The connection ends with this message's answer.
+    pub(crate) close: bool,
     /// Something that [`strip_hop_by_hop`] removes.
     hop_by_hop: bool,
     /// Whether the content type is one of gRPC; None where there is no content type.
@@ -40,6 +42,7 @@ impl Present {
                     present.hop_by_hop = true;
                     present.transfer_encoding |= name == "transfer-encoding";
                     present.upgrade |= name == "upgrade";
+                    present.close |= name == "connection" && is_close(value);
                 }
                 _ => {}
             }
@@ -228,6 +231,11 @@ pub(crate) fn strip_hop_by_hop(headers: &mut HeaderMap, present: Present) {
     if trailers {
         headers.insert(TE, HeaderValue::from_static("trailers"));
     }
+}
+
+/// Whether that is all that a Connection header says.
+fn is_close(value: &HeaderValue) -> bool {
+    value.as_bytes().eq_ignore_ascii_case(b"close")
 }
 
 /// What belongs to one connection whether its Connection header says so or not.

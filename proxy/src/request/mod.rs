@@ -117,7 +117,6 @@ pub(crate) fn serve(
     let place = Box::new_uninit();
     let answer = async move {
         let start = Instant::now();
-        connection.stream.request_begins();
         // Once per request: no request straddles two configurations.
         let mut table = connection.worker.table();
         let mut routed = start;
@@ -265,6 +264,9 @@ fn route<'t>(
 
         let counter = record.access().map(|access| access.request_bytes.clone());
         let mut body = RequestBody::new(body, present.length(&parts.headers), counter);
+        if present.close && body.is_empty() && upgrade.is_none() {
+            connection.stream.set_last();
+        }
         mirror::start(&connection.worker, copies, over_http2, &mut body);
         let mut deadline = limit(selected.rule, record.start(), is_grpc, &parts.headers, &mut body);
         let shared = body.shared().cloned();

@@ -84,7 +84,7 @@ fn so_is_an_idle_connection_of_http_1() {
         handle.is_over()
     };
     assert!(!pass(100), "heads have a deadline of their own");
-    handle.request_begins();
+    handle.request_begins(false);
     assert!(!pass(100), "a request may take its time");
     handle.request_ends();
     assert!(!pass(60));
