@@ -9,9 +9,10 @@ pub(crate) const BACKEND: Ipv4Addr = Ipv4Addr::new(10, 244, 0, 1);
 /// Where the backend tells its counts, on loopback.
 pub(crate) const COUNTS: u16 = 9000;
 
-/// Where the backend is asked to be a client at a fixed rate, on loopback: `target rate seconds`, to be
-/// answered with the requests' times in microseconds.
-pub(crate) const PACE: u16 = 9001;
+/// Where the backend is asked to be a client itself, on loopback, until the connection's end: for
+/// `pace target rate seconds` it tells the requests' times in microseconds, for `connect target seconds`
+/// how many connections were served. What is no number is an error.
+pub(crate) const CLIENT: u16 = 9001;
 
 /// The answer to most requests.
 pub(crate) const SMALL: &[u8] = &[b'x'; 64];
@@ -47,9 +48,9 @@ impl Version {
     }
 }
 
-/// The request that is answered with [`SMALL`].
-pub(crate) fn small_request(host: &str) -> Vec<u8> {
-    format!("GET / HTTP/1.1\r\nHost: {host}\r\nend-user: jason\r\n\r\n").into()
+/// The request that is answered with [`SMALL`], with `more` headers, of a line each.
+pub(crate) fn small_request(host: &str, more: &str) -> Vec<u8> {
+    format!("GET / HTTP/1.1\r\nHost: {host}\r\nend-user: jason\r\n{more}\r\n").into()
 }
 
 /// Spawns hyper's HTTP/2 tasks on the thread that calls it.

@@ -35,7 +35,8 @@ impl Client {
         let stream = TcpStream::connect(target).with_context(|| format!("connecting {target}"))?;
         stream.set_nodelay(true)?;
         stream.set_read_timeout(Some(Duration::from_secs(10)))?;
-        Ok(Client { stream, request: small_request(target), answer: Vec::with_capacity(4096) })
+        let request = small_request(target, "");
+        Ok(Client { stream, request, answer: Vec::with_capacity(4096) })
     }
 
     /// One request, and its answer to the last byte.

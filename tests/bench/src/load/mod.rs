@@ -1,6 +1,7 @@
-//! The clients: wrk and h2load at saturation, one of the bench's own at a fixed rate, and one that
-//! only holds connections open.
+//! The clients: wrk and h2load at saturation, the backend itself for new connections and at a fixed rate,
+//! and one that only holds connections open.
 
+mod backend;
 pub(crate) mod hold;
 pub(crate) mod paced;
 mod tools;

@@ -1,13 +1,10 @@
-//! A client at a fixed rate: the backend's own thread is one ([`crate::work::PACE`]), and what it has seen is
-//! read here.
+//! A client at a fixed rate, which the backend is ([`super::backend`]).
 
-use std::io::{Read, Write};
-use std::net::{Ipv4Addr, Shutdown, TcpStream};
 use std::time::Duration;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Result, ensure};
 
-use crate::work::PACE;
+use super::backend::Task;
 
 /// Response times in microseconds, ascending.
 #[derive(Debug)]
@@ -27,13 +24,8 @@ impl Times {
 
 /// So many requests a second, for so long.
 pub(crate) fn paced(target: &str, rate: f64, length: Duration) -> Result<Times> {
-    let mut backend = TcpStream::connect((Ipv4Addr::LOCALHOST, PACE)).context("the backend")?;
-    write!(backend, "{target} {rate} {}", length.as_secs_f64())?;
-    backend.shutdown(Shutdown::Write)?;
-    let mut said = String::new();
-    backend.read_to_string(&mut said)?;
-    let times: Result<Vec<f64>, _> = said.split_whitespace().map(str::parse).collect();
-    let mut times = times.map_err(|_| anyhow::anyhow!("{target} at {rate:.0}/s: {said}"))?;
+    let task = Task::begin(&format!("pace {target} {rate} {}", length.as_secs_f64()))?;
+    let mut times: Vec<f64> = task.end()?;
     ensure!(!times.is_empty(), "the rate of {rate:.0}/s is too low to measure");
     times.sort_by(f64::total_cmp);
     Ok(Times(times))

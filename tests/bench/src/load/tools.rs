@@ -1,4 +1,4 @@
-//! wrk and h2load, and what they say when they are done.
+//! What loads a proxy as much as it takes: wrk, h2load or the backend, and what they say when they are done.
 
 use std::fs;
 use std::process::{Command, Stdio};
@@ -9,6 +9,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use weft_bench::namespace::FOLDER;
 
+use super::backend::Task;
 use crate::measure::Work;
 use crate::work::{GRPC_MESSAGE, GRPC_PATH, LARGE_PATH, MIB, MIB_PATH};
 
@@ -31,7 +32,7 @@ pub(crate) fn saturate<T>(
     h2load.args(["-t1", "-c4", "-m16", "-D", &duration, "-H", USER]);
     let command = match work {
         Work::Http1 => wrk.arg("-c32").arg(url("/")),
-        Work::NewConnections => wrk.args(["-c32", "-H", "Connection: close"]).arg(url("/")),
+        Work::NewConnections => return connect(target, length, measure),
         Work::Mib => {
             let script = format!("{FOLDER}/mib.lua");
             let body = format!("wrk.method = 'POST'\nwrk.body = string.rep('x', {MIB})\n");
@@ -50,6 +51,18 @@ pub(crate) fn saturate<T>(
     let (text, measured) = say(command, work, measure)?;
     let answers = if work.is_http2() { h2load_says(&text)? } else { wrk_says(&text)? };
     Ok((answers, measured))
+}
+
+/// Connections for one request each, as many as `target` takes: how many, and what was measured.
+fn connect<T>(
+    target: &str,
+    length: Duration,
+    measure: impl FnOnce() -> Result<T>,
+) -> Result<(u64, T)> {
+    let task = Task::begin(&format!("connect {target} {}", length.as_secs_f64()))?;
+    let measured = measure();
+    let served: Vec<u64> = task.end()?;
+    Ok((served.iter().sum(), measured?))
 }
 
 /// What a client of that work says that is measured meanwhile.

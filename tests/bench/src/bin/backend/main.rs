@@ -21,6 +21,8 @@ use tokio::net::{TcpListener, TcpStream};
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
+mod client;
+mod connect;
 mod http1;
 mod pace;
 #[path = "../../work.rs"]
@@ -86,11 +88,11 @@ async fn main() -> anyhow::Result<()> {
             tokio::task::spawn_local(accept(listener, state.clone(), version, http2));
         }
     }
-    let pacing = TcpListener::bind((Ipv4Addr::LOCALHOST, work::PACE)).await?;
+    let client = TcpListener::bind((Ipv4Addr::LOCALHOST, work::CLIENT)).await?;
     tokio::task::spawn_local(async move {
-        while let Ok((stream, _)) = pacing.accept().await {
+        while let Ok((stream, _)) = client.accept().await {
             // Who asks learns what has failed.
-            let _ = pace::serve(stream).await;
+            let _ = client::serve(stream).await;
         }
     });
     let counts = TcpListener::bind((Ipv4Addr::LOCALHOST, COUNTS)).await?;

@@ -11,7 +11,6 @@ use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 
@@ -25,20 +24,8 @@ const BEFORE: Duration = Duration::from_millis(20);
 /// Longer no answer is waited for.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// Does what is asked for on a connection to [`super::work::PACE`], and says what came of it.
-pub(super) async fn serve(mut stream: TcpStream) -> io::Result<()> {
-    let mut asked = String::new();
-    stream.read_to_string(&mut asked).await?;
-    let said = match pace(&asked).await {
-        Ok(times) => times.iter().map(|time| format!("{time:.1}\n")).collect(),
-        Err(error) => format!("{error:#}"),
-    };
-    stream.write_all(said.as_bytes()).await
-}
-
-async fn pace(asked: &str) -> Result<Vec<f64>> {
-    let words: Vec<_> = asked.split_whitespace().collect();
-    let [target, rate, seconds] = words[..] else { bail!("{asked:?} is no task") };
+/// The times of requests to `target`, so many a second, in microseconds.
+pub(super) async fn pace(target: &str, rate: &str, seconds: &str) -> Result<Vec<f64>> {
     let slot = Duration::try_from_secs_f64(1.0 / rate.parse::<f64>()?)?;
     let length = Duration::try_from_secs_f64(seconds.parse()?)?;
     let count = |length: Duration| length.div_duration_f64(slot) as usize;
@@ -101,7 +88,7 @@ impl Client {
     async fn connect(target: &str) -> Result<Client> {
         let stream = TcpStream::connect(target).await.with_context(|| target.to_owned())?;
         stream.set_nodelay(true)?;
-        let request = small_request(target).into();
+        let request = small_request(target, "").into();
         Ok(Client { stream: Rc::new(stream), request, state: Rc::default() })
     }
 
