@@ -109,16 +109,16 @@ fn page(results: &Results, entries: &[Entry<'_>]) -> Result<String> {
     writeln!(
         page,
         "Each proxy has one thread and one core, load and backend another one; all are reached\n\
-         through a redirect, as a sidecar is. Requests match a header and are split 90/10. The\n\
-         figures are medians of {count} interleaved rounds of {} ms ({} of HTTP/1.1\n\
-         keep-alive), least and greatest in brackets; *Weft to it* is the median of the rounds' ratios\n\
-         (of what is added, the ratio of the figures), and what is asked is asked of these. Of\n\
-         added p99 and p99.9 the rounds' lower quartile stands for their median: one stall of the\n\
-         machine is a round's slowest hundredth, and most rounds have one. A bound is met where all\n\
-         of the range is that 95 of 100 such runs would be in (behind the ratio).\n\
-         *Floor* is hyper's server joined to hyper's client, with nothing between them.\n",
+         through a redirect, as a sidecar is. Requests match a header and are split 90/10. Small\n\
+         requests of HTTP/1.1 come from the backend's own thread, the others from h2load or wrk\n\
+         beside it. The figures are medians of {count} interleaved rounds of {} ms, least and\n\
+         greatest in brackets; *Weft to it* is the median of the rounds' ratios (of what is added,\n\
+         the ratio of the figures), and what is asked is asked of these. Of added p99 and p99.9 the\n\
+         rounds' lower quartile stands for their median: one stall of the machine is a round's\n\
+         slowest hundredth, and most rounds have one. A bound is met where all of the range is that\n\
+         95 of 100 such runs would be in (behind the ratio). *Floor* is hyper's server joined to\n\
+         hyper's client, with nothing between them.\n",
         turn.as_millis(),
-        results.length.rounds.of(Work::Http1).count,
     )?;
     if results.repeated > 0 {
         writeln!(

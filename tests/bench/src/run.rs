@@ -31,7 +31,7 @@ pub(crate) struct Rounds {
 
 /// How many turns at a fixed rate there are in place of one at saturation, and what part of its length each has:
 /// of the slowest requests only those turns tell in which the machine did nothing else.
-const PACED_TURNS: u32 = 2;
+const PACED_TURNS: u32 = 4;
 const PACED_PART: u32 = 4;
 
 /// How much is measured.
@@ -43,12 +43,6 @@ pub(crate) struct Length {
 }
 
 impl Rounds {
-    /// Those of a kind of work: more of the one whose figures are nearest to what is asked.
-    pub(crate) fn of(self, work: Work) -> Rounds {
-        let often = if work == Work::Http1 { 2 } else { 1 };
-        Rounds { count: self.count * often, ..self }
-    }
-
     /// Those at a fixed rate.
     pub(crate) fn paced(self) -> Rounds {
         Rounds { count: self.count * PACED_TURNS, turn: self.turn / PACED_PART }
@@ -195,7 +189,7 @@ impl Bench {
                 _ => "1/s",
             },
         ));
-        let rounds = self.length.rounds.of(work);
+        let rounds = self.length.rounds;
         for round in rounds.of_pass(pass) {
             for proxy in in_turn(round) {
                 let Some(target) = proxy.target(work) else { continue };

@@ -10,8 +10,9 @@ pub(crate) const BACKEND: Ipv4Addr = Ipv4Addr::new(10, 244, 0, 1);
 pub(crate) const COUNTS: u16 = 9000;
 
 /// Where the backend is asked to be a client itself, on loopback, until the connection's end: for
-/// `pace target rate seconds` it tells the requests' times in microseconds, for `connect target seconds`
-/// how many connections were served. What is no number is an error.
+/// `pace target rate seconds` it tells the requests' times in microseconds, for `requests target seconds`
+/// how many were answered on connections that stay, for `connections target seconds` how many on one each.
+/// What is no number is an error.
 pub(crate) const CLIENT: u16 = 9001;
 
 /// The answer to most requests.

@@ -1,5 +1,5 @@
-//! The clients: wrk and h2load at saturation, the backend itself for new connections and at a fixed rate,
-//! and one that only holds connections open.
+//! The clients: wrk, h2load and the backend itself at saturation, the backend at a fixed rate, and one that
+//! only holds connections open.
 
 mod backend;
 pub(crate) mod hold;

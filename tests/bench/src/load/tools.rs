@@ -31,8 +31,8 @@ pub(crate) fn saturate<T>(
     let mut h2load = Command::new("h2load");
     h2load.args(["-t1", "-c4", "-m16", "-D", &duration, "-H", USER]);
     let command = match work {
-        Work::Http1 => wrk.arg("-c32").arg(url("/")),
-        Work::NewConnections => return connect(target, length, measure),
+        Work::Http1 => return ask("requests", target, length, measure),
+        Work::NewConnections => return ask("connections", target, length, measure),
         Work::Mib => {
             let script = format!("{FOLDER}/mib.lua");
             let body = format!("wrk.method = 'POST'\nwrk.body = string.rep('x', {MIB})\n");
@@ -53,16 +53,17 @@ pub(crate) fn saturate<T>(
     Ok((answers, measured))
 }
 
-/// Connections for one request each, as many as `target` takes: how many, and what was measured.
-fn connect<T>(
+/// Has the backend load `target` with that task: how many answers there were, and what was measured.
+fn ask<T>(
+    task: &str,
     target: &str,
     length: Duration,
     measure: impl FnOnce() -> Result<T>,
 ) -> Result<(u64, T)> {
-    let task = Task::begin(&format!("connect {target} {}", length.as_secs_f64()))?;
+    let task = Task::begin(&format!("{task} {target} {}", length.as_secs_f64()))?;
     let measured = measure();
-    let served: Vec<u64> = task.end()?;
-    Ok((served.iter().sum(), measured?))
+    let answers: Vec<u64> = task.end()?;
+    Ok((answers.iter().sum(), measured?))
 }
 
 /// What a client of that work says that is measured meanwhile.

@@ -6,8 +6,8 @@ use anyhow::{Result, bail};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-use super::connect::connect;
 use super::pace::pace;
+use super::saturate::{Then, saturate};
 
 /// Does what is asked for on a connection to [`super::work::CLIENT`], and says what came of it.
 pub(super) async fn serve(mut stream: TcpStream) -> io::Result<()> {
@@ -24,7 +24,12 @@ async fn said(asked: &str) -> Result<String> {
             let times = pace(target, rate, seconds).await?;
             Ok(times.iter().map(|time| format!("{time:.1}\n")).collect())
         }
-        ["connect", target, seconds] => Ok(connect(target, seconds).await?.to_string()),
+        ["requests", target, seconds] => {
+            Ok(saturate(target, seconds, Then::Again).await?.to_string())
+        }
+        ["connections", target, seconds] => {
+            Ok(saturate(target, seconds, Then::Close).await?.to_string())
+        }
         _ => bail!("{asked:?} is no task"),
     }
 }

@@ -22,9 +22,9 @@ use tokio::net::{TcpListener, TcpStream};
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 mod client;
-mod connect;
 mod http1;
 mod pace;
+mod saturate;
 #[path = "../../work.rs"]
 mod work;
 
