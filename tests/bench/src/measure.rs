@@ -95,13 +95,11 @@ pub(crate) struct Measure {
     pub(crate) name: String,
     pub(crate) unit: &'static str,
     pub(crate) values: BTreeMap<Proxy, Vec<f64>>,
-    /// The values are what is added to something: a round's can be about zero, or less.
-    is_added: bool,
     typical: Typical,
 }
 
 /// Which of the rounds' values stands for all of them.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Typical {
     Median,
     /// Of the slowest requests of a round, which are the machine's in more than half of the rounds: one
@@ -130,13 +128,12 @@ pub(crate) struct Estimate {
 
 impl Measure {
     pub(crate) fn new(name: impl Into<String>, unit: &'static str) -> Measure {
-        let (values, typical) = (BTreeMap::new(), Typical::Median);
-        Measure { name: name.into(), unit, values, is_added: false, typical }
+        Measure { name: name.into(), unit, values: BTreeMap::new(), typical: Typical::Median }
     }
 
-    /// Of values that are added to something.
-    pub(crate) fn added(name: impl Into<String>, unit: &'static str, typical: Typical) -> Measure {
-        Measure { is_added: true, typical, ..Measure::new(name, unit) }
+    /// The same, for which another of the rounds' values stands than the median.
+    pub(crate) fn told_by(self, typical: Typical) -> Measure {
+        Measure { typical, ..self }
     }
 
     pub(crate) fn add(&mut self, proxy: Proxy, value: f64) {
@@ -157,12 +154,12 @@ impl Measure {
     }
 
     /// Weft's figure to a peer's: the median of the rounds' ratios. What a shared machine does for a
-    /// while, both of a round have felt; their medians may be of different rounds. Of what is added it is
-    /// the ratio of the typical values.
+    /// while, both of a round have felt; their medians may be of different rounds. Where the median does not
+    /// stand for all, most rounds have something of their own, and it is the ratio of what stands for them.
     pub(crate) fn ratio(&self, peer: Proxy) -> Option<Estimate> {
         let (weft, peer) = (self.values.get(&Proxy::Weft)?, self.values.get(&peer)?);
         let ratio = |rounds: &[usize]| {
-            if self.is_added {
+            if self.typical == Typical::LowerQuartile {
                 let typical = |values: &[f64]| {
                     let values = rounds.iter().map(|round| values[*round]);
                     Spread::of(values.collect(), self.typical).map(|spread| spread.typical)
@@ -256,15 +253,22 @@ mod tests {
 
     #[test]
     fn what_is_added_is_told_by_the_base_s_typical_value() {
-        let mut measure = Measure::added("p99", "µs", Typical::LowerQuartile);
-        for (direct, weft) in
-            [(10.0, 15.0), (900.0, 18.0), (12.0, 700.0), (10.0, 17.0), (10.0, 16.0)]
-        {
+        let mut measure = Measure::new("p99", "µs").told_by(Typical::LowerQuartile);
+        for (direct, weft, nginx) in [
+            (10.0, 15.0, 13.0),
+            (900.0, 18.0, 14.0),
+            (12.0, 700.0, 900.0),
+            (10.0, 17.0, 22.0),
+            (10.0, 16.0, 22.0),
+        ] {
             measure.add(Proxy::Direct, direct);
             measure.add(Proxy::Weft, weft);
+            measure.add(Proxy::Nginx, nginx);
         }
         measure.less(Proxy::Direct);
         assert_eq!(measure.typical(Proxy::Weft), Some(6.0));
         assert_eq!(measure.typical(Proxy::Direct), None);
+        // 6 to 4, and not the median of 5/3, 2, 690/890, 7/12 and 1/2.
+        assert_eq!(measure.ratio(Proxy::Nginx).unwrap().value, 1.5);
     }
 }

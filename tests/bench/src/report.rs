@@ -112,12 +112,12 @@ fn page(results: &Results, entries: &[Entry<'_>]) -> Result<String> {
          through a redirect, as a sidecar is. Requests match a header and are split 90/10. Small\n\
          requests of HTTP/1.1 come from the backend's own thread, the others from h2load or wrk\n\
          beside it. The figures are medians of {count} interleaved rounds of {} ms, least and\n\
-         greatest in brackets; *Weft to it* is the median of the rounds' ratios (of what is added,\n\
-         the ratio of the figures), and what is asked is asked of these. Of added p99 and p99.9 the\n\
-         rounds' lower quartile stands for their median: one stall of the machine is a round's\n\
-         slowest hundredth, and most rounds have one. A bound is met where all of the range is that\n\
-         95 of 100 such runs would be in (behind the ratio). *Floor* is hyper's server joined to\n\
-         hyper's client, with nothing between them.\n",
+         greatest in brackets; *Weft to it* is the median of the rounds' ratios, and what is asked is\n\
+         asked of these. Of added p99 and p99.9 the rounds' lower quartile stands for their median,\n\
+         and the ratio is that of the figures: one stall of the machine is a round's slowest\n\
+         hundredth, and most rounds have one. A bound is met where all of the range is that 95 of 100\n\
+         such runs would be in (behind the ratio). *Floor* is hyper's server joined to hyper's\n\
+         client, with nothing between them.\n",
         turn.as_millis(),
     )?;
     if results.repeated > 0 {

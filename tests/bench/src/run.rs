@@ -220,7 +220,7 @@ impl Bench {
         let rate = known.map_or_else(|| self.half_of_envoy(), Ok)?;
         let rounds = self.length.rounds.paced();
         let measures = asked::LATENCY
-            .map(|(_, typical, name)| self.measure(Measure::added(name, "µs", typical)));
+            .map(|(_, typical, name)| self.measure(Measure::new(name, "µs").told_by(typical)));
         let direct = Proxy::Direct.target(Work::Http1).context("the backend's address")?;
         let awake = Awake::request();
         if self.pace.is_none()
