@@ -61,6 +61,7 @@ fn main() -> ExitCode {
 }
 
 fn inside(options: &Options) -> Result<ExitCode> {
+    weft_bench::namespace::end_with_parent();
     let cores = world::lay()?;
     let length = if options.quick { run::Length::QUICK } else { run::Length::FULL };
     let results = run::run(options, cores, length)?;

@@ -99,7 +99,7 @@ pub(crate) struct Measure {
 }
 
 /// Which of the rounds' values stands for all of them.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug)]
 pub(crate) enum Typical {
     Median,
     /// Of the slowest requests of a round, which are the machine's in more than half of the rounds: one
@@ -154,18 +154,10 @@ impl Measure {
     }
 
     /// Weft's figure to a peer's: the median of the rounds' ratios. What a shared machine does for a
-    /// while, both of a round have felt; their medians may be of different rounds. Where the median does not
-    /// stand for all, most rounds have something of their own, and it is the ratio of what stands for them.
+    /// while, both of a round have felt; their medians may be of different rounds.
     pub(crate) fn ratio(&self, peer: Proxy) -> Option<Estimate> {
         let (weft, peer) = (self.values.get(&Proxy::Weft)?, self.values.get(&peer)?);
         let ratio = |rounds: &[usize]| {
-            if self.typical == Typical::LowerQuartile {
-                let typical = |values: &[f64]| {
-                    let values = rounds.iter().map(|round| values[*round]);
-                    Spread::of(values.collect(), self.typical).map(|spread| spread.typical)
-                };
-                return Some(typical(weft)? / typical(peer)?);
-            }
             let ratios = rounds.iter().map(|round| weft[*round] / peer[*round]);
             Spread::of(ratios.collect(), Typical::Median).map(|spread| spread.typical)
         };
@@ -268,7 +260,7 @@ mod tests {
         measure.less(Proxy::Direct);
         assert_eq!(measure.typical(Proxy::Weft), Some(6.0));
         assert_eq!(measure.typical(Proxy::Direct), None);
-        // 6 to 4, and not the median of 5/3, 2, 690/890, 7/12 and 1/2.
-        assert_eq!(measure.ratio(Proxy::Nginx).unwrap().value, 1.5);
+        // The median of 5/3, 2, 690/890, 7/12 and 6/12.
+        assert_eq!(measure.ratio(Proxy::Nginx).unwrap().value, 690.0 / 890.0);
     }
 }

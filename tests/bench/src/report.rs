@@ -113,11 +113,10 @@ fn page(results: &Results, entries: &[Entry<'_>]) -> Result<String> {
          requests of HTTP/1.1 come from the backend's own thread, the others from h2load or wrk\n\
          beside it. The figures are medians of {count} interleaved rounds of {} ms, least and\n\
          greatest in brackets; *Weft to it* is the median of the rounds' ratios, and what is asked is\n\
-         asked of these. Of added p99 and p99.9 the rounds' lower quartile stands for their median,\n\
-         and the ratio is that of the figures: one stall of the machine is a round's slowest\n\
-         hundredth, and most rounds have one. A bound is met where all of the range is that 95 of 100\n\
-         such runs would be in (behind the ratio). *Floor* is hyper's server joined to hyper's\n\
-         client, with nothing between them.\n",
+         asked of these. Of added p99 and p99.9 the rounds' lower quartile is told in place of their\n\
+         median: one stall of the machine is a round's slowest hundredth, and most rounds have one. A\n\
+         bound is met where all of the range is that 95 of 100 such runs would be in (behind the\n\
+         ratio). *Floor* is hyper's server joined to hyper's client, with nothing between them.\n",
         turn.as_millis(),
     )?;
     if results.repeated > 0 {

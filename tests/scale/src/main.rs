@@ -70,6 +70,7 @@ fn main() -> ExitCode {
 }
 
 fn inside(options: &Options) -> Result<ExitCode> {
+    namespace::end_with_parent();
     network::lay(options)?;
     backend::start()?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
