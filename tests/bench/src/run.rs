@@ -31,7 +31,7 @@ pub(crate) struct Rounds {
 
 /// How many turns at a fixed rate there are in place of one at saturation, and what part of its length each has:
 /// of the slowest requests only those turns tell in which the machine did nothing else.
-const PACED_TURNS: u32 = 6;
+const PACED_TURNS: u32 = 10;
 const PACED_PART: u32 = 4;
 
 /// How much is measured.
