@@ -229,7 +229,7 @@ impl Metrics {
     }
 
     /// Lets go of series that nothing can record into any more and that have not changed for
-    /// [`MetricsSettings::idle`]. Returns how many went.
+    /// [`MetricsSettings::idle`], or were never recorded into. Returns how many went.
     pub fn sweep(&self, now: Instant) -> usize {
         lock(&self.routes).sweep(now, self.idle)
             + lock(&self.mirrors).sweep(now, self.idle)

@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 
 /// Something that tells whether it was used since one looked last.
 pub(super) trait Activity {
-    /// A number that changes with use; it costs nothing on the path of a request because it is
-    /// read off the counters.
+    /// A number that changes with use, 0 before; it costs nothing on the path of a request because it
+    /// is read off the counters.
     fn activity(&self) -> u64;
 }
 
@@ -55,12 +55,17 @@ impl<L: Ord + Clone, S: Activity> Registry<L, S> {
         series
     }
 
-    /// Lets go of series that only this registry holds and that did not change for `idle`.
+    /// Lets go of series that only this registry holds and that did not change for `idle`; of those that were
+    /// never used, which no scrape has shown, at once.
     pub(super) fn sweep(&mut self, now: Instant, idle: Duration) -> usize {
         let before = self.entries.len();
         self.entries.retain(|_, entry| {
+            // First: what others have recorded before they let go of it is seen then.
+            let held_elsewhere = Arc::get_mut(&mut entry.series).is_none();
             let activity = entry.series.activity();
-            let held_elsewhere = Arc::strong_count(&entry.series) > 1;
+            if activity == 0 && !held_elsewhere {
+                return false;
+            }
             if activity != entry.activity || held_elsewhere {
                 entry.activity = activity;
                 entry.changed = now;

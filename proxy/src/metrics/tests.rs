@@ -213,6 +213,22 @@ fn idle_series_that_nobody_holds_are_let_go() {
 }
 
 #[test]
+fn series_that_were_never_used_go_with_whoever_held_them() {
+    let metrics = new(10);
+    let held = metrics.route(reviews(0, "reviews-v2"));
+    let used = metrics.tcp(mysql());
+    used.opened();
+    drop(used);
+    drop(metrics.route(reviews(1, "reviews-v2")));
+    drop(metrics.tcp(RouteLabels { parent_port: 1, ..mysql() }));
+    drop(metrics.mirror(reviews(0, "reviews-v2")));
+    assert_eq!(metrics.sweep(Instant::now()), 3);
+    assert_eq!(samples(&metrics.encode())["weft_metrics_series"], 1.0, "of routes");
+    drop(held);
+    assert_eq!(metrics.sweep(Instant::now()), 1);
+}
+
+#[test]
 fn workers_count_at_once() {
     let metrics = new(10);
     const EACH: u64 = 20_000;
