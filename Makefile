@@ -43,7 +43,7 @@ properties: ## 100,000 random routes and requests against a plain scan, and stat
 	PROPTEST_CASES=12500 cargo test --profile demo -p weft-gamma --lib property
 	PROPTEST_CASES=100000 cargo test -p weft-proxy --lib agreement
 
-fuzz: ## Fuzz targets, SECONDS=60 for each of the six (TARGETS="request path": these only)
+fuzz: ## Fuzz targets, SECONDS=60 for each of the seven (TARGETS="request path": these only)
 	@$(NEEDS) fuzz
 	@fuzz/run.sh $(or $(SECONDS),60) $(TARGETS)
 

@@ -20,7 +20,7 @@ pub mod fuzz;
 mod http1;
 mod http2;
 pub mod log;
-pub mod memory;
+mod memory;
 pub mod metrics;
 mod opaque;
 mod outbound;

@@ -16,7 +16,6 @@ use weft_proxy::config::Config;
 use weft_proxy::drain::Drain;
 use weft_proxy::explain::live::Live;
 use weft_proxy::log::{self, AccessLog, LogHandle};
-use weft_proxy::memory::GiveBack;
 use weft_proxy::metrics::Metrics;
 use weft_proxy::publish::Publisher;
 use weft_proxy::source::kube::{self as api_server, KubeSource, UsedServices};
@@ -166,10 +165,8 @@ async fn control(
     let mut admin = tokio::spawn(admin::serve_admin(admin_listener, state.clone()));
     let mut serve_metrics = tokio::spawn(admin::serve_metrics(metrics_listener, state));
 
-    let mut give_back = GiveBack::default();
     let publish = move |snapshot: Snapshot| {
         publisher.publish(snapshot);
-        give_back.when_quiet();
         readiness.source_has_answered();
     };
     let mut sweep = tokio::time::interval(METRICS_SWEEP);

@@ -22,11 +22,11 @@ const ALONE: usize = 1024 * 1024;
 /// asked for memory; whoever has nothing more to do would keep what its last work took. (Its function for that
 /// is not safe to call from Rust.)
 #[derive(Debug, Default)]
-pub struct GiveBack(Option<AbortHandle>);
+pub(crate) struct GiveBack(Option<AbortHandle>);
 
 impl GiveBack {
     /// There was work just now. In a tokio runtime of the thread's own.
-    pub fn when_quiet(&mut self) {
+    pub(crate) fn when_quiet(&mut self) {
         let later = tokio::spawn(async {
             tokio::time::sleep(QUIET).await;
             for _ in 0..REQUESTS {

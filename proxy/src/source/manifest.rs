@@ -28,6 +28,7 @@ use self::document::Content;
 use self::reader::Reader;
 use self::watch::{Changes, Watch};
 use super::Snapshot;
+use crate::memory::GiveBack;
 use crate::metrics::Metrics;
 
 /// A folder that is read and watched.
@@ -110,6 +111,7 @@ impl ManifestSource {
         let changes = Changes::default();
         let mut reader = Some(FolderReader::new(&folder, &changes));
         let mut published = false;
+        let mut give_back = GiveBack::default();
         let mut retry = pace.retry;
         loop {
             let current = reader.take().unwrap_or_else(|| FolderReader::new(&folder, &changes));
@@ -141,6 +143,7 @@ impl ManifestSource {
                 published = true;
                 retry = pace.retry;
                 publish(snapshot);
+                give_back.when_quiet();
             }
 
             let next = if seen.unreadable || !seen.reachable { retry } else { pace.poll };

@@ -56,8 +56,8 @@ async fn list(
         let api = selection.api(client, version);
         match tokio::time::timeout(PATIENCE, api.list(params)).await {
             Ok(Ok(listed)) => {
-                let read = |object| selection.decode(object, version).object;
-                return Ok(listed.items.into_iter().filter_map(read).collect());
+                let read = |object| selection.read(object, version).0.objects;
+                return Ok(listed.items.into_iter().flat_map(read).collect());
             }
             Ok(Err(kube::Error::Api(status))) if status.code == 404 => why = status.message,
             Ok(Err(error)) => return Err(error.to_string()),

@@ -5,12 +5,13 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use kube::api::{Api, ApiResource, GroupVersionKind, ListParams, ObjectList};
+use kube::api::{Api, ApiResource, GroupVersionKind, ListParams};
 use tokio::sync::{Mutex, Semaphore, mpsc};
 use tokio::time::Instant;
 use weft_gamma::object::NamespacedName;
 
 use super::lean::LeanObject;
+use super::list::{self, Page};
 
 /// How long the API server may take for a list.
 const TIMEOUT: Duration = Duration::from_secs(5);
@@ -41,6 +42,7 @@ pub(super) enum NotFound {
 
 /// Looks for Services by their addresses.
 pub(super) struct Finder {
+    client: kube::Client,
     services: Api<LeanObject>,
     found: mpsc::UnboundedSender<Found>,
     at_once: Semaphore,
@@ -59,7 +61,8 @@ impl Finder {
     pub(super) fn new(client: kube::Client, found: mpsc::UnboundedSender<Found>) -> Arc<Self> {
         let resource = ApiResource::from_gvk(&GroupVersionKind::gvk("", "v1", "Service"));
         Arc::new(Self {
-            services: Api::all_with(client, &resource),
+            services: Api::all_with(client.clone(), &resource),
+            client,
             found,
             at_once: Semaphore::new(AT_ONCE),
             scan: Mutex::new(None),
@@ -78,8 +81,8 @@ impl Finder {
     async fn by_address(&self, ip: IpAddr) -> Result<Option<NamespacedName>, NotFound> {
         let asked = Instant::now();
         let primary = ListParams::default().fields(&format!("spec.clusterIP={ip}"));
-        if let Some(service) = self.list(&primary).await?.items.first() {
-            return Ok(name(service));
+        if let Some(service) = self.list(&primary).await?.read()?.1.next() {
+            return Ok(name(&service?));
         }
         loop {
             let mut scan = self.scan.lock().await;
@@ -107,30 +110,40 @@ impl Finder {
         let mut page = ListParams::default().limit(PAGE);
         loop {
             let list = self.list(&page).await?;
-            for service in &list.items {
+            let (metadata, listed) = list.read()?;
+            for service in listed {
+                let service = service?;
                 let spec = service.field("spec");
                 let addresses = spec["clusterIPs"].as_array().into_iter().flatten();
                 for address in addresses.skip(1).filter_map(|address| address.as_str()) {
-                    if let (Ok(ip), Some(name)) = (address.parse(), name(service)) {
+                    if let (Ok(ip), Some(name)) = (address.parse(), name(&service)) {
                         services.insert(ip, name);
                     }
                 }
             }
-            match list.metadata.continue_.filter(|token| !token.is_empty()) {
+            match metadata.continue_.filter(|token| !token.is_empty()) {
                 Some(token) => page = page.continue_token(&token),
                 None => return Ok(services),
             }
         }
     }
 
-    async fn list(&self, params: &ListParams) -> Result<ObjectList<LeanObject>, NotFound> {
+    async fn list(&self, params: &ListParams) -> Result<Page, NotFound> {
         // Never closed: an error only means that there is no bound.
         let _permit = self.at_once.acquire().await;
-        match tokio::time::timeout(TIMEOUT, self.services.list(params)).await {
-            Ok(Ok(list)) => Ok(list),
-            Ok(Err(kube::Error::Api(status))) if status.code == 403 => Err(NotFound::Forbidden),
-            Ok(Err(error)) => Err(NotFound::Failed(error.to_string())),
+        let page = list::page(&self.client, &self.services, params);
+        match tokio::time::timeout(TIMEOUT, page).await {
+            Ok(page) => Ok(page?),
             Err(_) => Err(NotFound::Failed(format!("no answer in {} s", TIMEOUT.as_secs()))),
+        }
+    }
+}
+
+impl From<kube::Error> for NotFound {
+    fn from(error: kube::Error) -> Self {
+        match error {
+            kube::Error::Api(status) if status.code == 403 => Self::Forbidden,
+            error => Self::Failed(error.to_string()),
         }
     }
 }

@@ -15,11 +15,13 @@ mod connections;
 mod events;
 mod find;
 mod lean;
+mod list;
 mod probe;
 mod reach;
 mod selection;
 #[cfg(test)]
 mod tests;
+mod unread;
 mod view;
 mod watch;
 
@@ -40,6 +42,7 @@ use self::selection::Selection;
 use self::view::View;
 use self::watch::{Change, Update, Watch};
 use super::{Lookup, Snapshot};
+use crate::memory::GiveBack;
 use crate::metrics::Metrics;
 
 /// Changes that come together are published together.
@@ -119,12 +122,14 @@ impl KubeSource {
         publish(Snapshot { destinations: Some(BTreeSet::new()), ..Snapshot::default() });
         let mut sweep = tokio::time::interval(SWEEP);
         let mut settled: Option<Instant> = None;
+        let mut give_back = GiveBack::default();
         loop {
             let settle = settled.unwrap_or_else(Instant::now);
             tokio::select! {
                 Some(lookup) = lookups.recv() => running.look_up(lookup),
                 Some(found) = is_found.recv() => {
                     running.found(found);
+                    give_back.when_quiet();
                     settled = Some(Instant::now());
                 }
                 Some(has_policies) = is_installed.recv() => {
@@ -133,6 +138,7 @@ impl KubeSource {
                 }
                 Some(update) = updated.recv() => {
                     if running.updated(update) {
+                        give_back.when_quiet();
                         settled.get_or_insert_with(|| Instant::now() + SETTLE);
                     }
                 }

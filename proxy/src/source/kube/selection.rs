@@ -9,6 +9,7 @@ use weft_gamma::object::{self, Kind, NamespacedName, Object, ObjectKey, Problem}
 use weft_gamma::route::RouteKind;
 
 use super::lean::LeanObject;
+use super::unread::Unread;
 use super::watch::Unavailable;
 
 const GATEWAY: &str = "gateway.networking.k8s.io";
@@ -32,11 +33,20 @@ pub(super) enum Selection {
 #[derive(Clone, Debug)]
 pub(super) struct Decoded {
     pub(super) key: ObjectKey,
-    /// None where nothing could be read: as if there were none, with a problem that says so.
-    pub(super) object: Option<Object>,
+    pub(super) content: Content,
+    /// Without those of an unread route.
     pub(super) problems: Vec<Problem>,
     /// The same as long as nothing has changed that means anything to traffic.
     pub(super) fingerprint: u64,
+}
+
+/// What an object says.
+#[derive(Clone, Debug)]
+pub(super) enum Content {
+    /// Nothing could be read: as if there were no object, with a problem that says so.
+    Unreadable,
+    Route(Unread),
+    Other(Object),
 }
 
 impl Selection {
@@ -82,12 +92,29 @@ impl Selection {
         }
     }
 
-    /// Reads an object of the selection.
-    pub(super) fn decode(&self, mut object: LeanObject, version: usize) -> Decoded {
+    /// An object of the selection, as it is kept.
+    pub(super) fn decode(&self, object: LeanObject, version: usize) -> Decoded {
         let key = self.key(&object);
+        let (object::Decoded { objects, mut problems }, text) = self.read(object, version);
+        let mut hasher = DefaultHasher::new();
+        text.hash(&mut hasher);
+        let content = match objects.first() {
+            Some(Object::Route(route)) => {
+                problems.clear();
+                Content::Route(Unread::new(route, text))
+            }
+            // A copy has room for what it holds, and not for what reading it took.
+            Some(object) => Content::Other(object.clone()),
+            None => Content::Unreadable,
+        };
+        Decoded { key, content, problems, fingerprint: hasher.finish() }
+    }
+
+    /// Reads an object of the selection; with the text that it was read from.
+    pub(super) fn read(&self, mut object: LeanObject, version: usize) -> (object::Decoded, String) {
         // Says only that something has changed.
         object.metadata.resource_version = None;
-        let (decoded, text) = match serde_json::to_value(&object.metadata) {
+        match serde_json::to_value(&object.metadata) {
             Ok(metadata) => {
                 let resource = self.resource(version);
                 let names = object.fields.keys();
@@ -102,23 +129,13 @@ impl Selection {
             }
             Err(error) => {
                 let problem = Problem {
-                    object: Some(key.clone()),
+                    object: Some(self.key(&object)),
                     field: String::new(),
                     message: format!("cannot be read: {error}"),
                 };
                 let decoded = object::Decoded { objects: Vec::new(), problems: vec![problem] };
                 (decoded, error.to_string())
             }
-        };
-        let mut hasher = DefaultHasher::new();
-        text.hash(&mut hasher);
-        Decoded {
-            key,
-            // A copy has room for what it holds, which for a route is less than half of what reading it
-            // took; most of a namespace's routes are kept and never used.
-            object: decoded.objects.first().cloned(),
-            problems: decoded.problems,
-            fingerprint: hasher.finish(),
         }
     }
 

@@ -5,13 +5,14 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use weft_gamma::object::{
-    EndpointSlice, Hints, InternalTraffic, NamespacedName, ObjectKey, Objects, Problem, Service,
-    SliceEndpoint, SlicePort,
+    self, EndpointSlice, Hints, InternalTraffic, NamespacedName, ObjectKey, Objects, Problem,
+    Service, SliceEndpoint, SlicePort,
 };
 use weft_gamma::route::{Route, RouteKind};
 
 use super::super::{Snapshot, SourceProblem};
-use super::selection::{self, Decoded, Selection};
+use super::selection::{self, Content, Decoded, Selection};
+use super::unread::Unread;
 use super::watch::{Change, Unavailable};
 
 /// What one watch has said.
@@ -20,9 +21,19 @@ struct Store {
     /// False until the first list is complete, or is known not to be had.
     listed: bool,
     unavailable: Option<Unavailable>,
+    /// Without unread routes.
     objects: Objects,
     problems: BTreeMap<ObjectKey, Vec<Problem>>,
-    fingerprints: BTreeMap<ObjectKey, u64>,
+    known: BTreeMap<ObjectKey, Known>,
+}
+
+/// What is kept of every object.
+#[derive(Debug)]
+struct Known {
+    /// See [`Decoded::fingerprint`].
+    fingerprint: u64,
+    /// A route that no wanted Service has been the parent of.
+    unread: Option<Unread>,
 }
 
 /// Everything that was listed, and the Services that it is for.
@@ -52,6 +63,9 @@ impl View {
     }
 
     pub(super) fn want(&mut self, service: NamespacedName, ip: IpAddr) {
+        for store in self.stores.values_mut() {
+            store.read_routes_of(&service);
+        }
         self.wanted.insert(service, ip);
     }
 
@@ -93,13 +107,14 @@ impl View {
 
     pub(super) fn change(&mut self, selection: &Selection, change: Change) {
         let store = self.stores.entry(selection.clone()).or_default();
+        let is_wanted = |service: &NamespacedName| self.wanted.contains_key(service);
         match change {
             Change::Listed(objects) => {
                 store.listed = true;
                 store.unavailable = None;
-                store.replace(objects);
+                store.replace(objects, is_wanted);
             }
-            Change::Applied(decoded) => store.apply(*decoded),
+            Change::Applied(decoded) => store.apply(*decoded, is_wanted),
             Change::Deleted(key) => store.remove(&key),
             Change::Unavailable(why) => {
                 store.listed = true;
@@ -107,7 +122,7 @@ impl View {
                 // What may not be read any more stays as it was; but endpoints come and go, and
                 // without news the Service's address is the better choice.
                 if why == Unavailable::NotInstalled || matches!(selection, Selection::Slices(_)) {
-                    store.replace(Vec::new());
+                    store.replace(Vec::new(), is_wanted);
                 }
             }
             Change::Current | Change::Failed(_) => {}
@@ -261,38 +276,70 @@ impl View {
 
 impl Store {
     /// Swapped whole: at no moment is anything missing that the list has.
-    fn replace(&mut self, objects: Vec<Decoded>) {
+    fn replace(&mut self, objects: Vec<Decoded>, is_wanted: impl Fn(&NamespacedName) -> bool) {
         let listed: BTreeSet<&ObjectKey> = objects.iter().map(|decoded| &decoded.key).collect();
         let gone: Vec<ObjectKey> =
-            self.fingerprints.keys().filter(|key| !listed.contains(key)).cloned().collect();
+            self.known.keys().filter(|key| !listed.contains(key)).cloned().collect();
         for key in gone {
             self.remove(&key);
         }
         for decoded in objects {
-            self.apply(decoded);
+            self.apply(decoded, &is_wanted);
         }
     }
 
-    fn apply(&mut self, decoded: Decoded) {
-        let Decoded { key, object, problems, fingerprint } = decoded;
-        if self.fingerprints.get(&key) == Some(&fingerprint) {
+    /// Of routes only those are read that name a wanted Service.
+    fn apply(&mut self, decoded: Decoded, is_wanted: impl Fn(&NamespacedName) -> bool) {
+        let Decoded { key, content, problems, fingerprint } = decoded;
+        if self.known.get(&key).is_some_and(|known| known.fingerprint == fingerprint) {
             return;
         }
         // An edit that cannot be read at all does not leave the earlier one in force.
         self.remove(&key);
-        if let Some(object) = object {
-            self.objects.insert(object);
+        let mut unread = None;
+        match content {
+            Content::Unreadable => {}
+            Content::Route(route) if route.names(is_wanted) => self.read(&key, &route),
+            Content::Route(route) => unread = Some(route),
+            Content::Other(object) => _ = self.objects.insert(object),
         }
-        if !problems.is_empty() {
-            self.problems.insert(key.clone(), problems);
-        }
-        self.fingerprints.insert(key, fingerprint);
+        self.note(&key, problems);
+        self.known.insert(key, Known { fingerprint, unread });
     }
 
     fn remove(&mut self, key: &ObjectKey) {
         self.objects.remove(key);
         self.problems.remove(key);
-        self.fingerprints.remove(key);
+        self.known.remove(key);
+    }
+
+    /// Reads what has been left unread and names the Service as its parent.
+    fn read_routes_of(&mut self, service: &NamespacedName) {
+        let names = |known: &mut Known| {
+            known.unread.take_if(|route| route.names(|parent| parent == service))
+        };
+        let due: Vec<_> = self
+            .known
+            .iter_mut()
+            .filter_map(|(key, known)| Some((key.clone(), names(known)?)))
+            .collect();
+        for (key, route) in due {
+            self.read(&key, &route);
+        }
+    }
+
+    fn read(&mut self, key: &ObjectKey, route: &Unread) {
+        let object::Decoded { objects, problems } = route.read();
+        for object in objects {
+            self.objects.insert(object);
+        }
+        self.note(key, problems);
+    }
+
+    fn note(&mut self, key: &ObjectKey, problems: Vec<Problem>) {
+        if !problems.is_empty() {
+            self.problems.insert(key.clone(), problems);
+        }
     }
 }
 

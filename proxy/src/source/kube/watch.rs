@@ -14,9 +14,9 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, timeout};
 use weft_gamma::object::ObjectKey;
 
-use super::events;
 use super::lean::LeanObject;
 use super::selection::{Decoded, Selection};
+use super::{events, list};
 
 /// How long the API server may take for a page of a list.
 const LIST_TIMEOUT: Duration = Duration::from_secs(30);
@@ -25,7 +25,7 @@ const LIST_TIMEOUT: Duration = Duration::from_secs(30);
 const SILENCE: Duration = Duration::from_secs(120);
 /// A watch that the server ends sooner is taken up again after a pause only.
 const SHORT: Duration = Duration::from_secs(1);
-/// A page is in memory some times over for a moment: as it came, as text, and read.
+/// A page is in memory as text.
 const PAGE: u32 = 100;
 
 /// Of a pause after a failure: the bound of the first one, and the bound of all. So short that all
@@ -213,14 +213,15 @@ impl Watch {
         let mut params = params.limit(PAGE);
         let mut listed = Vec::new();
         loop {
-            let page = timeout(LIST_TIMEOUT, api.list(&params)).await;
+            let page = timeout(LIST_TIMEOUT, list::page(&self.client, api, &params)).await;
             let page = page.map_err(|_| silent(LIST_TIMEOUT))?.map_err(interrupted)?;
-            listed.extend(
-                page.items.into_iter().map(|object| self.selection.decode(object, version)),
-            );
-            match page.metadata.continue_.filter(|token| !token.is_empty()) {
+            let (metadata, objects) = page.read().map_err(interrupted)?;
+            for object in objects {
+                listed.push(self.selection.decode(object.map_err(interrupted)?, version));
+            }
+            match metadata.continue_.filter(|token| !token.is_empty()) {
                 Some(token) => params = params.continue_token(&token),
-                None => return Ok((listed, page.metadata.resource_version.unwrap_or_default())),
+                None => return Ok((listed, metadata.resource_version.unwrap_or_default())),
             }
         }
     }

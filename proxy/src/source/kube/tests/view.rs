@@ -457,6 +457,46 @@ fn problems_of_routes_that_have_nothing_to_do_with_the_pod_are_not_said() {
 }
 
 #[test]
+fn a_service_has_the_routes_that_were_listed_before_it_was_used() {
+    let mut cluster = Cluster::with_a();
+    let mut first = route("shop/first", "shop/b", &["shop/b"]);
+    first["spec"]["rules"][0]["unheard"] = "of".into();
+    let (edited, deleted) = ("shop/edited", "shop/deleted");
+    let gone = route(deleted, "shop/b", &["shop/b"]);
+    cluster.list(
+        selected("http shop"),
+        &[
+            first,
+            route(edited, "shop/b", &["shop/a"]),
+            gone.clone(),
+            route("shop/to-c", "shop/c", &[]),
+        ],
+    );
+    cluster.apply("http shop", &route(edited, "shop/b", &["shop/b"]));
+    let key = selected("http shop").key(&object(&gone));
+    cluster.view.change(&selected("http shop"), Change::Deleted(key));
+    assert!(cluster.news().is_none(), "nobody uses shop/b");
+
+    cluster.view.want(name("shop/b"), "10.96.0.2".parse().unwrap());
+    cluster.list(selected("services shop/b"), &[service("shop/b", &["10.96.0.2"])]);
+    cluster.list(selected("slices shop/b"), &[slice("shop/b", &["10.0.0.2"])]);
+    let snapshot = cluster.news().unwrap();
+    let routes: Vec<_> = snapshot.objects.routes.keys().map(|key| key.name.as_str()).collect();
+    assert_eq!(routes, ["edited", "first"]);
+    assert_eq!(backends(&snapshot, edited), ["b"]);
+    let said = problems(&snapshot);
+    assert!(said.contains("HTTPRoute shop/first"), "{said}");
+
+    // Read by now, and followed as ever.
+    cluster.apply("http shop", &route(edited, "shop/b", &["shop/a"]));
+    assert_eq!(backends(&cluster.news().unwrap(), edited), ["a"]);
+    cluster.apply("http shop", &route(edited, "shop/c", &["shop/a"]));
+    assert!(!cluster.news().unwrap().objects.routes.keys().any(|key| key.name == "edited"));
+    cluster.apply("http shop", &route(edited, "shop/b", &["shop/b"]));
+    assert_eq!(backends(&cluster.news().unwrap(), edited), ["b"]);
+}
+
+#[test]
 fn a_service_is_found_by_any_of_its_addresses() {
     let mut cluster = Cluster::new();
     let at = |cluster: &Cluster, ip: &str| {
