@@ -1,12 +1,17 @@
 //! Memory that is not needed any more goes back to the system.
 
 use std::hint::black_box;
+use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::sync::Notify;
 use tokio::task::AbortHandle;
+use tokio::time::{Instant, timeout};
 
 /// Without work for so long, a thread is taken to be done.
 const QUIET: Duration = Duration::from_millis(300);
+/// Where there is always some work, free pages go back so often all the same.
+const LONGEST: Duration = Duration::from_secs(10);
 /// After so many requests the allocator looks for pages of which nothing is used (generic_collect) …
 const REQUESTS: usize = 10_000;
 /// … counting those alone that are larger than its smallest sizes, in bytes.
@@ -21,22 +26,41 @@ const ALONE: usize = 1024 * 1024;
 /// mimalloc looks for free pages, and gives back to the system those that are free for a while, only when it is
 /// asked for memory; whoever has nothing more to do would keep what its last work took. (Its function for that
 /// is not safe to call from Rust.)
-#[derive(Debug, Default)]
-pub(crate) struct GiveBack(Option<AbortHandle>);
+#[derive(Debug)]
+pub(crate) struct GiveBack {
+    worked: Arc<Notify>,
+    task: AbortHandle,
+}
 
 impl GiveBack {
-    /// There was work just now. In a tokio runtime of the thread's own.
-    pub(crate) fn when_quiet(&mut self) {
-        let later = tokio::spawn(async {
-            tokio::time::sleep(QUIET).await;
-            for _ in 0..REQUESTS {
-                drop(black_box(Vec::<u8>::with_capacity(COUNTED)));
-            }
-            tokio::time::sleep(KEPT).await;
-            drop(black_box(Vec::<u8>::with_capacity(ALONE)));
-        });
-        if let Some(earlier) = self.0.replace(later.abort_handle()) {
-            earlier.abort();
+    /// In a tokio runtime of the thread's own.
+    pub(crate) fn start() -> Self {
+        let worked = Arc::new(Notify::new());
+        let task = tokio::spawn(give_back(worked.clone())).abort_handle();
+        Self { worked, task }
+    }
+
+    /// There was work just now.
+    pub(crate) fn when_quiet(&self) {
+        self.worked.notify_one();
+    }
+}
+
+impl Drop for GiveBack {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+async fn give_back(worked: Arc<Notify>) {
+    loop {
+        worked.notified().await;
+        let begun = Instant::now();
+        while begun.elapsed() < LONGEST && timeout(QUIET, worked.notified()).await.is_ok() {}
+        for _ in 0..REQUESTS {
+            drop(black_box(Vec::<u8>::with_capacity(COUNTED)));
         }
+        tokio::time::sleep(KEPT).await;
+        drop(black_box(Vec::<u8>::with_capacity(ALONE)));
     }
 }

@@ -111,7 +111,7 @@ impl ManifestSource {
         let changes = Changes::default();
         let mut reader = Some(FolderReader::new(&folder, &changes));
         let mut published = false;
-        let mut give_back = GiveBack::default();
+        let give_back = GiveBack::start();
         let mut retry = pace.retry;
         loop {
             let current = reader.take().unwrap_or_else(|| FolderReader::new(&folder, &changes));

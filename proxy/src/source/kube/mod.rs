@@ -122,7 +122,7 @@ impl KubeSource {
         publish(Snapshot { destinations: Some(BTreeSet::new()), ..Snapshot::default() });
         let mut sweep = tokio::time::interval(SWEEP);
         let mut settled: Option<Instant> = None;
-        let mut give_back = GiveBack::default();
+        let give_back = GiveBack::start();
         loop {
             let settle = settled.unwrap_or_else(Instant::now);
             tokio::select! {
