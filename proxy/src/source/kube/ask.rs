@@ -7,6 +7,7 @@ use kube::api::ListParams;
 use weft_gamma::object::{NamespacedName, Object, Service};
 use weft_gamma::route::{Route, RouteKind};
 
+use super::list;
 use super::selection::Selection;
 
 /// How long the API server may take.
@@ -54,10 +55,15 @@ async fn list(
     let mut why = String::new();
     for version in 0..selection.versions() {
         let api = selection.api(client, version);
-        match tokio::time::timeout(PATIENCE, api.list(params)).await {
-            Ok(Ok(listed)) => {
-                let read = |object| selection.read(object, version).0.objects;
-                return Ok(listed.items.into_iter().flat_map(read).collect());
+        match tokio::time::timeout(PATIENCE, list::page(client, &api, params)).await {
+            Ok(Ok(page)) => {
+                let (_, listed) = page.read().map_err(|error| error.to_string())?;
+                let mut objects = Vec::new();
+                for object in listed {
+                    let object = object.map_err(|error| error.to_string())?;
+                    objects.extend(selection.read(object, version).0.objects);
+                }
+                return Ok(objects);
             }
             Ok(Err(kube::Error::Api(status))) if status.code == 404 => why = status.message,
             Ok(Err(error)) => return Err(error.to_string()),

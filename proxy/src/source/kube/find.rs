@@ -113,8 +113,8 @@ impl Finder {
             let (metadata, listed) = list.read()?;
             for service in listed {
                 let service = service?;
-                let spec = service.field("spec");
-                let addresses = spec["clusterIPs"].as_array().into_iter().flatten();
+                let addresses =
+                    service.field("spec")["clusterIPs"].as_array().into_iter().flatten();
                 for address in addresses.skip(1).filter_map(|address| address.as_str()) {
                     if let (Ok(ip), Some(name)) = (address.parse(), name(&service)) {
                         services.insert(ip, name);

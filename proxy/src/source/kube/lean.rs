@@ -2,8 +2,7 @@
 //!
 //! Who wrote which field, what others say of an object, and what tools keep in its annotations is
 //! most of what the server sends. It is passed over while the text is read, so that it never takes
-//! memory: a namespace's routes come all at once. What is kept of them is text until it is their turn: as
-//! values they take more than ten times as much.
+//! memory.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -13,7 +12,7 @@ use kube::api::{ApiResource, ObjectMeta};
 use kube::core::{DynamicResourceScope, Resource};
 use serde::Deserialize;
 use serde::de::{Deserializer, IgnoredAny, MapAccess, Visitor};
-use serde_json::Value;
+use serde_json::{Map, Value};
 use weft_gamma::object::ANNOTATION_PREFIX;
 
 /// An object of any kind.
@@ -21,15 +20,14 @@ use weft_gamma::object::ANNOTATION_PREFIX;
 pub(super) struct LeanObject {
     /// Name, namespace, labels, Weft's own annotations, age, generation, uid and resource version.
     pub(super) metadata: ObjectMeta,
-    /// The object's other fields, each as JSON; without its kind, its version and its status.
-    pub(super) fields: BTreeMap<String, Box<str>>,
+    /// The object's other fields; without its kind, its version and its status.
+    pub(super) fields: Map<String, Value>,
 }
 
 impl LeanObject {
-    /// The value of one of [`Self::fields`]; null where there is none.
-    pub(super) fn field(&self, name: &str) -> Value {
-        // It has been written from a value, so that it can be read.
-        self.fields.get(name).and_then(|text| serde_json::from_str(text).ok()).unwrap_or_default()
+    /// One of [`Self::fields`]; null where there is none.
+    pub(super) fn field(&self, name: &str) -> &Value {
+        self.fields.get(name).unwrap_or(&Value::Null)
     }
 }
 
@@ -87,10 +85,7 @@ impl<'de> Visitor<'de> for Object {
             match field.as_str() {
                 "metadata" => object.metadata = map.next_value::<Metadata>()?.into(),
                 "apiVersion" | "kind" | "status" => _ = map.next_value::<IgnoredAny>()?,
-                _ => {
-                    let value: Value = map.next_value()?;
-                    object.fields.insert(field, value.to_string().into());
-                }
+                _ => _ = object.fields.insert(field, map.next_value()?),
             }
         }
         Ok(object)

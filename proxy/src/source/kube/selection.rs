@@ -4,7 +4,7 @@ use std::fmt;
 use std::hash::{DefaultHasher, Hash, Hasher};
 
 use kube::api::{Api, ApiResource, GroupVersionKind};
-use serde_json::{Map, Value};
+use serde_json::Value;
 use weft_gamma::object::{self, Kind, NamespacedName, Object, ObjectKey, Problem};
 use weft_gamma::route::RouteKind;
 
@@ -117,9 +117,7 @@ impl Selection {
         match serde_json::to_value(&object.metadata) {
             Ok(metadata) => {
                 let resource = self.resource(version);
-                let names = object.fields.keys();
-                let mut fields: Map<String, Value> =
-                    names.map(|name| (name.clone(), object.field(name))).collect();
+                let mut fields = object.fields;
                 fields.insert("metadata".to_owned(), metadata);
                 fields.insert("apiVersion".to_owned(), resource.api_version.into());
                 fields.insert("kind".to_owned(), resource.kind.into());
